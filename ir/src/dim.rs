@@ -1,0 +1,304 @@
+//! Symbolic dimensions.
+//!
+//! A dimension is an integer polynomial over named symbols (`N`, `2*N + 1`, `N*S`) and floor divisions
+//! (`(N - 1) // 2`), kept in one normal form so that equality is structural. Shapes are symbolic in the IR and become
+//! numbers when a function is specialized.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Add, Mul, Sub};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Values for symbols.
+pub type Bindings = BTreeMap<String, usize>;
+
+/// One extent: a number or a polynomial over symbols.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Dim {
+    /// A known extent.
+    Const(usize),
+    /// An expression with at least one symbol, in normal form.
+    Expr(Arc<DimExpr>),
+}
+
+/// A sum of terms in ascending order of their factors; no term has coefficient 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DimExpr {
+    terms: BTreeMap<Vec<Factor>, i64>,
+}
+
+/// An indivisible factor of a term.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+enum Factor {
+    Symbol(String),
+    FloorDiv(DimExpr, DimExpr),
+}
+
+impl DimExpr {
+    fn constant(value: i64) -> Self {
+        let mut expr = Self::default();
+        expr.accumulate(Vec::new(), value);
+        expr
+    }
+
+    fn factor(factor: Factor) -> Self {
+        Self { terms: BTreeMap::from([(vec![factor], 1)]) }
+    }
+
+    fn accumulate(&mut self, factors: Vec<Factor>, coefficient: i64) {
+        let slot = self.terms.entry(factors).or_insert(0);
+        *slot = slot.saturating_add(coefficient);
+        if *slot == 0 {
+            self.terms.retain(|_, coefficient| *coefficient != 0);
+        }
+    }
+
+    fn as_const(&self) -> Option<i64> {
+        match self.terms.len() {
+            0 => Some(0),
+            1 => self.terms.get(&Vec::new()).copied(),
+            _ => None,
+        }
+    }
+
+    fn scaled_sum(&self, other: &Self, scale: i64) -> Self {
+        let mut sum = self.clone();
+        for (factors, coefficient) in &other.terms {
+            sum.accumulate(factors.clone(), coefficient.saturating_mul(scale));
+        }
+        sum
+    }
+
+    fn product(&self, other: &Self) -> Self {
+        let mut product = Self::default();
+        for (lhs, lhs_coefficient) in &self.terms {
+            for (rhs, rhs_coefficient) in &other.terms {
+                let mut factors = [lhs.as_slice(), rhs.as_slice()].concat();
+                factors.sort();
+                product.accumulate(factors, lhs_coefficient.saturating_mul(*rhs_coefficient));
+            }
+        }
+        product
+    }
+
+    /// `self / divisor` where `divisor` is a single term that divides every term.
+    fn exact_div(&self, divisor: &Self) -> Option<Self> {
+        if self == divisor {
+            return Some(Self::constant(1));
+        }
+        let (divisor_factors, &divisor_coefficient) = divisor.terms.iter().next()?;
+        if divisor.terms.len() != 1 {
+            return None;
+        }
+        let mut quotient = Self::default();
+        for (factors, coefficient) in &self.terms {
+            if coefficient % divisor_coefficient != 0 {
+                return None;
+            }
+            let mut rest = factors.clone();
+            for factor in divisor_factors {
+                let at = rest.iter().position(|candidate| candidate == factor)?;
+                rest.remove(at);
+            }
+            quotient.accumulate(rest, coefficient / divisor_coefficient);
+        }
+        Some(quotient)
+    }
+
+    fn floor_div(&self, divisor: &Self) -> Self {
+        if let Some(quotient) = self.exact_div(divisor) {
+            return quotient;
+        }
+        match (self.as_const(), divisor.as_const()) {
+            (Some(lhs), Some(rhs)) if rhs != 0 => Self::constant(lhs.div_euclid(rhs)),
+            _ => Self::factor(Factor::FloorDiv(self.clone(), divisor.clone())),
+        }
+    }
+
+    fn substitute(&self, bindings: &Bindings) -> Self {
+        let mut sum = Self::default();
+        for (factors, &coefficient) in &self.terms {
+            let term = factors.iter().fold(Self::constant(coefficient), |product, factor| {
+                let value = match factor {
+                    Factor::Symbol(name) => match bindings.get(name) {
+                        Some(&value) => Self::constant(value as i64),
+                        None => Self::factor(factor.clone()),
+                    },
+                    Factor::FloorDiv(lhs, rhs) => lhs.substitute(bindings).floor_div(&rhs.substitute(bindings)),
+                };
+                product.product(&value)
+            });
+            sum = sum.scaled_sum(&term, 1);
+        }
+        sum
+    }
+
+    fn symbols(&self, found: &mut Vec<String>) {
+        for factor in self.terms.keys().flatten() {
+            match factor {
+                Factor::Symbol(name) => {
+                    if !found.contains(name) {
+                        found.push(name.clone());
+                    }
+                }
+                Factor::FloorDiv(lhs, rhs) => {
+                    lhs.symbols(found);
+                    rhs.symbols(found);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for DimExpr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.terms.is_empty() {
+            return f.write_str("0");
+        }
+        // The constant term sorts first and reads best last.
+        let (constants, symbolic): (Vec<_>, Vec<_>) = self.terms.iter().partition(|(factors, _)| factors.is_empty());
+        for (idx, (factors, &coefficient)) in symbolic.into_iter().chain(constants).enumerate() {
+            let sign = match (idx, coefficient < 0) {
+                (0, true) => "-",
+                (0, false) => "",
+                (_, true) => " - ",
+                (_, false) => " + ",
+            };
+            f.write_str(sign)?;
+            let magnitude = coefficient.unsigned_abs();
+            if factors.is_empty() || magnitude != 1 {
+                write!(f, "{magnitude}")?;
+            }
+            for (factor_idx, factor) in factors.iter().enumerate() {
+                if factor_idx > 0 || magnitude != 1 {
+                    f.write_str("*")?;
+                }
+                match factor {
+                    Factor::Symbol(name) => f.write_str(name)?,
+                    Factor::FloorDiv(lhs, rhs) => write!(f, "(({lhs}) // ({rhs}))")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Dim {
+    /// The symbol `name`.
+    pub fn symbol(name: impl Into<String>) -> Self {
+        Self::Expr(Arc::new(DimExpr::factor(Factor::Symbol(name.into()))))
+    }
+
+    /// The extent as a number, or `None` if it has a symbol.
+    pub fn as_const(&self) -> Option<usize> {
+        match self {
+            Self::Const(value) => Some(*value),
+            Self::Expr(_) => None,
+        }
+    }
+
+    /// `floor(self / divisor)`; exact quotients are simplified.
+    pub fn floor_div(&self, divisor: &Self) -> Self {
+        Self::normalize(self.expr().floor_div(&divisor.expr()))
+    }
+
+    /// `self / divisor` where that is known to be exact.
+    pub fn exact_div(&self, divisor: &Self) -> Option<Self> {
+        self.expr().exact_div(&divisor.expr()).map(Self::normalize)
+    }
+
+    /// The extent with every bound symbol replaced. A result below zero becomes 0.
+    pub fn substitute(&self, bindings: &Bindings) -> Self {
+        match self {
+            Self::Const(_) => self.clone(),
+            Self::Expr(expr) => Self::normalize(expr.substitute(bindings)),
+        }
+    }
+
+    /// The symbols in order of appearance.
+    pub fn symbols(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Self::Expr(expr) = self {
+            expr.symbols(&mut found);
+        }
+        found
+    }
+
+    fn expr(&self) -> DimExpr {
+        match self {
+            Self::Const(value) => DimExpr::constant(*value as i64),
+            Self::Expr(expr) => (**expr).clone(),
+        }
+    }
+
+    fn normalize(expr: DimExpr) -> Self {
+        match expr.as_const() {
+            Some(value) => Self::Const(value.max(0) as usize),
+            None => Self::Expr(Arc::new(expr)),
+        }
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(value: usize) -> Self {
+        Self::Const(value)
+    }
+}
+
+impl From<&str> for Dim {
+    fn from(name: &str) -> Self {
+        Self::symbol(name)
+    }
+}
+
+impl Add for Dim {
+    type Output = Self;
+
+    fn add(self, rhs: Self) -> Self {
+        Self::normalize(self.expr().scaled_sum(&rhs.expr(), 1))
+    }
+}
+
+impl Sub for Dim {
+    type Output = Self;
+
+    fn sub(self, rhs: Self) -> Self {
+        Self::normalize(self.expr().scaled_sum(&rhs.expr(), -1))
+    }
+}
+
+impl Mul for Dim {
+    type Output = Self;
+
+    fn mul(self, rhs: Self) -> Self {
+        Self::normalize(self.expr().product(&rhs.expr()))
+    }
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Const(value) => write!(f, "{value}"),
+            Self::Expr(expr) => write!(f, "{expr}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arithmetic_has_one_normal_form() {
+        let n = || Dim::symbol("N");
+        let sum = n() * Dim::from(2) + Dim::from(3) - n();
+        assert_eq!(sum.to_string(), "N + 3");
+        assert_eq!(n() - n(), Dim::from(0));
+        assert_eq!((n() * Dim::from(784)).exact_div(&Dim::from(784)), Some(n()));
+        assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).to_string(), "((N + 1) // (2))");
+        let bindings = Bindings::from([("N".to_string(), 64)]);
+        assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).substitute(&bindings), Dim::from(32));
+    }
+}

@@ -1,0 +1,20 @@
+//! The IR of nnc: typed tensor graphs and everything needed to read, write, check and evaluate them.
+//!
+//! This crate knows types, ops, graphs, formats and the meaning of each op. It must not know any pass, any layer of the
+//! front end, or any target.
+
+pub mod diagnostic;
+pub mod dim;
+pub mod graph;
+pub mod literal;
+pub mod module;
+pub mod ops;
+pub mod types;
+
+pub use diagnostic::{Diagnostic, Location};
+pub use dim::{Bindings, Dim};
+pub use graph::{Graph, Node, NodeData, Value, ValueData};
+pub use literal::{Constant, Scalar, TensorData};
+pub use module::{Func, FuncParam, FuncResult, Module, ParamKind};
+pub use ops::Op;
+pub use types::{DType, Shape, TensorType};

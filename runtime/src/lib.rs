@@ -3,4 +3,5 @@
 //! This crate knows machine code, memory and devices. It must not know the compiler: an artifact runs with this crate
 //! alone.
 
+pub mod microkernel;
 pub mod program;

@@ -1,1 +1,5 @@
-//! nnc.
+//! Lowers graphs to kernel IR and kernel IR to machine code.
+//!
+//! This crate knows loops, schedules and instruction sets. It must not know layers, files or device drivers.
+
+pub mod kernel;

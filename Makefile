@@ -1,0 +1,53 @@
+# Everyday commands. `make run` and `make test` install what is missing (Debian, Ubuntu; they say what first); the others expect it there.
+
+# Evaluated when a recipe is about to run, hence after `setup` has installed LLVM.
+FEATURES = $(shell scripts/features.sh)
+HAS_LLVM = $(findstring llvm,$(FEATURES))
+NNC = target/release/nnc
+
+.PHONY: help setup run test lint bench peers golden
+
+help:
+	@echo "make run      train the Fashion-MNIST network in compiled code, compile it for CPU and CUDA, run it on test images"
+	@echo "make test     every test"
+	@echo "make lint     formatting, clippy, dependency policy"
+	@echo "make bench    criterion benchmarks"
+	@echo "make peers    nnc beside PyTorch and JAX, in one run (benches/peers/README.md)"
+	@echo "make golden   regenerates tests/golden with PyTorch"
+
+setup:
+	@scripts/setup.sh
+
+run: setup
+	cargo build --release --features $(FEATURES) --bin nnc --example fashion_mnist
+	@mkdir -p out
+	target/release/examples/fashion_mnist --out out/fashion_mnist
+	@echo
+	@echo "== the trained model as a CUDA artifact, and its PTX"
+	$(if $(HAS_LLVM), \
+	    $(NNC) compile out/fashion_mnist.ir --target cuda --dim N=16 -o out/fashion_mnist.cuda.nnc && \
+	    $(NNC) compile out/fashion_mnist.ir --target cuda --dim N=16 --emit ptx -o out/fashion_mnist.ptx, \
+	    @echo "left out: it needs the feature llvm, and LLVM 22 is not installed")
+	@echo
+	@echo "== the trained model as a CPU artifact, run on 16 test images"
+	$(NNC) compile out/fashion_mnist.ir --target cpu --dim N=16 -o out/fashion_mnist.cpu.nnc
+	$(NNC) run out/fashion_mnist.cpu.nnc --inputs out/test_images.npz --outputs out/logits.npz
+	target/release/examples/fashion_mnist --predictions out/logits.npz --out out/fashion_mnist
+
+test:
+	@scripts/setup.sh --test
+	cargo test --workspace --features $(FEATURES)
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features $(FEATURES) -- -D warnings
+	scripts/deny.sh
+
+bench:
+	cargo bench --features $(FEATURES)
+
+peers:
+	benches/peers/run.sh
+
+golden:
+	tests/golden/generate.sh

@@ -3,18 +3,22 @@
 //! This crate knows types, ops, graphs, formats and the meaning of each op. It must not know any pass, any layer of the
 //! front end, or any target.
 
+pub mod builder;
 pub mod diagnostic;
 pub mod dim;
 pub mod graph;
 pub mod literal;
 pub mod module;
 pub mod ops;
+pub mod rewrite;
 pub mod types;
 
+pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};
 pub use dim::{Bindings, Dim};
 pub use graph::{Graph, Node, NodeData, Value, ValueData};
 pub use literal::{Constant, Scalar, TensorData};
 pub use module::{Func, FuncParam, FuncResult, Module, ParamKind};
 pub use ops::Op;
+pub use rewrite::Rewriter;
 pub use types::{DType, Shape, TensorType};

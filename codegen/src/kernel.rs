@@ -11,6 +11,9 @@
 //! - Loops count from 0 by 1 to a constant extent.
 //! - A local buffer whose indices are all constant after unrolling is a register tile: emitters keep it in registers.
 
+mod builder;
+
+pub use builder::KernelBuilder;
 use nnc_ir::DType;
 use nnc_ir::ops::CompareDir;
 use serde::{Deserialize, Serialize};

@@ -228,7 +228,7 @@ impl Dim {
 
     fn expr(&self) -> DimExpr {
         match self {
-            Self::Const(value) => DimExpr::constant(*value as i64),
+            Self::Const(value) => DimExpr::constant(i64::try_from(*value).unwrap_or(i64::MAX)),
             Self::Expr(expr) => (**expr).clone(),
         }
     }

@@ -27,8 +27,8 @@ impl Scalar {
             DType::I32 => u64::from(value as i32 as u32),
             DType::U32 => u64::from(value as u32),
             DType::I64 => value as i64 as u64,
-            DType::F16 => u64::from(f16::from_f64(value).to_bits()),
-            DType::BF16 => u64::from(bf16::from_f64(value).to_bits()),
+            DType::F16 => u64::from(f16::from_f32(round_to_odd(value)).to_bits()),
+            DType::BF16 => u64::from(bf16::from_f32(round_to_odd(value)).to_bits()),
             DType::F32 => u64::from((value as f32).to_bits()),
             DType::F64 => value.to_bits(),
         };
@@ -43,7 +43,14 @@ impl Scalar {
             DType::I8 => u64::from(value as i8 as u8),
             DType::I32 | DType::U32 => u64::from(value as u32),
             DType::I64 => value as u64,
-            DType::F16 | DType::BF16 | DType::F32 | DType::F64 => return Self::from_f64(dtype, value as f64),
+            DType::F32 => u64::from((value as f32).to_bits()),
+            DType::F64 => (value as f64).to_bits(),
+            // The upper 32 bits carry all that a half keeps; whether anything follows them is folded into the lowest.
+            DType::F16 | DType::BF16 => {
+                let sticky = i64::from(value as i32 != 0);
+                let exact = if value.unsigned_abs() >> 53 == 0 { value } else { (value >> 32 | sticky) << 32 };
+                return Self::from_f64(dtype, exact as f64);
+            }
         };
         Self { dtype, bits }
     }
@@ -97,6 +104,19 @@ impl Scalar {
     pub fn write(self, bytes: &mut Vec<u8>) {
         bytes.extend_from_slice(&self.bits.to_le_bytes()[..self.dtype.size()]);
     }
+}
+
+/// `value` as `f32`, rounded to odd: an inexact result is the neighbor whose last bit is set. Rounding that to a narrower
+/// type gives what rounding `value` at once would give (Boldo and Melquiond, 2008), where rounding twice to nearest
+/// would not.
+fn round_to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    let exact = f64::from(nearest);
+    if exact == value || nearest.to_bits() & 1 == 1 || !nearest.is_finite() {
+        return nearest;
+    }
+    let bits = nearest.to_bits();
+    f32::from_bits(if exact.abs() < value.abs() { bits + 1 } else { bits - 1 })
 }
 
 impl fmt::Display for Scalar {
@@ -252,5 +272,41 @@ impl Constant {
             Self::Dense { data, .. } if data.len() == 1 => Some(data.get(0)),
             Self::Dense { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_rounded_once() {
+        // Halfway between two f16 values, plus less than an f32 can show: rounding through f32 would go down to 1.
+        let above_tie = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(Scalar::from_f64(DType::F16, above_tie).to_f64(), 1.0 + 2f64.powi(-10));
+        assert_eq!(Scalar::from_f64(DType::F16, -above_tie).to_f64(), -1.0 - 2f64.powi(-10));
+        let below_tie = 1.0 + 3.0 * 2f64.powi(-11) - 2f64.powi(-40);
+        assert_eq!(Scalar::from_f64(DType::F16, below_tie).to_f64(), 1.0 + 2f64.powi(-10));
+        let above_tie = 1.0 + 2f64.powi(-8) + 2f64.powi(-45);
+        assert_eq!(Scalar::from_f64(DType::BF16, above_tie).to_f64(), 1.0 + 2f64.powi(-7));
+        // The least denormals, overflow, and what is not a number.
+        assert_eq!(Scalar::from_f64(DType::F16, 2f64.powi(-25) * 1.000001).bits, 1);
+        assert_eq!(Scalar::from_f64(DType::F16, 2f64.powi(-25)).bits, 0);
+        assert_eq!(Scalar::from_f64(DType::F16, 65520.0).to_f64(), f64::INFINITY);
+        assert_eq!(Scalar::from_f64(DType::F16, 65519.99).to_f64(), 65504.0);
+        assert_eq!(Scalar::from_f64(DType::BF16, 1e300).to_f64(), f64::INFINITY);
+        assert!(Scalar::from_f64(DType::BF16, f64::NAN).to_f64().is_nan());
+    }
+
+    #[test]
+    fn integers_are_rounded_once() {
+        // A tie of f32 (and of bf16) plus one, which a double cannot show.
+        let above_tie = (1i64 << 62) + (1 << 38) + 1;
+        assert_eq!(Scalar::from_i64(DType::F32, above_tie).to_f64(), (1i64 << 62) as f64 + (1i64 << 39) as f64);
+        let above_tie = (1i64 << 62) + (1 << 54) + 1;
+        assert_eq!(Scalar::from_i64(DType::BF16, above_tie).to_f64(), (1i64 << 62) as f64 + (1i64 << 55) as f64);
+        assert_eq!(Scalar::from_i64(DType::BF16, -above_tie).to_f64(), -((1i64 << 62) as f64) - (1i64 << 55) as f64);
+        assert_eq!(Scalar::from_i64(DType::F16, 2049).to_f64(), 2048.0);
+        assert_eq!(Scalar::from_i64(DType::F16, 1 << 40).to_f64(), f64::INFINITY);
     }
 }

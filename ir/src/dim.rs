@@ -226,6 +226,20 @@ impl Dim {
         found
     }
 
+    /// `(name, scale, offset)` if the extent is `scale * name + offset`.
+    pub fn as_linear(&self) -> Option<(&str, i64, i64)> {
+        let Self::Expr(expr) = self else { return None };
+        let (mut symbol, mut offset) = (None, 0);
+        for (factors, &coefficient) in &expr.terms {
+            match factors.as_slice() {
+                [] => offset = coefficient,
+                [Factor::Symbol(name)] if symbol.is_none() => symbol = Some((name.as_str(), coefficient)),
+                _ => return None,
+            }
+        }
+        symbol.map(|(name, scale)| (name, scale, offset))
+    }
+
     fn expr(&self) -> DimExpr {
         match self {
             Self::Const(value) => DimExpr::constant(i64::try_from(*value).unwrap_or(i64::MAX)),

@@ -4,6 +4,7 @@
 //! front end, or any target.
 
 pub mod builder;
+pub mod bind;
 pub mod diagnostic;
 pub mod dim;
 pub mod graph;

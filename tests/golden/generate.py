@@ -1,0 +1,14 @@
+"""Regenerates every golden file (see README.md)."""
+
+import torch
+
+import functional
+import models
+import ops
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    models.generate()
+    functional.generate()
+    ops.generate()

@@ -12,11 +12,16 @@
 //! - A local buffer whose indices are all constant after unrolling is a register tile: emitters keep it in registers.
 
 mod builder;
+pub mod interp;
+mod print;
+pub mod scalar;
+mod verify;
 
 pub use builder::KernelBuilder;
 use nnc_ir::DType;
 use nnc_ir::ops::CompareDir;
 use serde::{Deserialize, Serialize};
+pub use verify::verify;
 
 /// A register: the result of one [`Stmt::Let`] or the variable of one loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -4,7 +4,12 @@
 //! made by the compiler, so running a program never allocates. A program knows nothing of the IR it came from beyond
 //! the labels it carries for profiles and errors.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::layout::Layout;
 
 /// Element types as they lie in memory. `Bool` takes one byte, 0 or 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -60,9 +65,10 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Number of elements.
+    /// Number of elements, at most `usize::MAX`: a size beyond the address space is an error when the program is
+    /// validated, not here.
     pub fn len(&self) -> usize {
-        self.shape.iter().product()
+        self.shape.iter().fold(1, |len, &extent| len.saturating_mul(extent))
     }
 
     /// Whether the tensor has no elements.
@@ -70,9 +76,26 @@ impl TensorSpec {
         self.len() == 0
     }
 
-    /// Bytes of the dense tensor.
+    /// Bytes of the dense tensor, at most `usize::MAX`.
     pub fn bytes(&self) -> usize {
-        self.len() * self.elem.size()
+        self.len().saturating_mul(self.elem.size())
+    }
+
+    /// Bytes of the dense tensor, or `None` where they do not fit the address space.
+    pub(crate) fn checked_bytes(&self) -> Option<usize> {
+        let len = self.shape.iter().try_fold(1_usize, |len, &extent| len.checked_mul(extent))?;
+        len.checked_mul(self.elem.size())
+    }
+}
+
+impl fmt::Display for TensorSpec {
+    /// As the text format writes types: `f32[64, 10]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[", self.elem.name())?;
+        for (idx, extent) in self.shape.iter().enumerate() {
+            write!(f, "{}{extent}", if idx == 0 { "" } else { ", " })?;
+        }
+        f.write_str("]")
     }
 }
 
@@ -95,6 +118,7 @@ pub struct Input {
     /// Whether the input is fresh data or state.
     pub role: InputRole,
     /// First contents of a state input (dense little-endian bytes), where the compiler knew them.
+    #[serde(with = "bytes_option")]
     pub initial: Option<Vec<u8>>,
 }
 
@@ -128,6 +152,7 @@ pub struct Constant {
     /// Type and shape.
     pub spec: TensorSpec,
     /// Dense little-endian elements.
+    #[serde(with = "bytes")]
     pub data: Vec<u8>,
 }
 
@@ -173,7 +198,7 @@ pub enum Code {
         /// CPU features the code needs, for example `avx512f`; checked at load.
         features: Vec<String>,
         /// The ELF file.
-        #[serde(with = "serde_bytes_vec")]
+        #[serde(with = "bytes")]
         elf: Vec<u8>,
     },
     /// PTX text with one entry a kernel.
@@ -218,35 +243,103 @@ pub struct Program {
 }
 
 impl Program {
+    /// Where each tensor lies in the one block that holds them all.
+    ///
+    /// # Errors
+    /// [`Error::InvalidProgram`] where the sizes do not fit the address space.
+    pub fn layout(&self) -> Result<Layout, Error> {
+        Layout::of(self)
+    }
+
     /// Bytes of tensor memory that running the program takes: inputs, outputs that have their own buffer, constants
-    /// and arena, each rounded up to [`ALIGN`].
+    /// and arena, with the padding that keeps them aligned. `u64::MAX` where that does not fit the address space.
     pub fn peak_bytes(&self) -> u64 {
-        let round = |bytes: usize| bytes.next_multiple_of(ALIGN) as u64;
-        let inputs: u64 = self.inputs.iter().map(|input| round(input.spec.bytes())).sum();
-        let outputs: u64 = self
-            .outputs
-            .iter()
-            .enumerate()
-            .filter(|(idx, output)| output.place == Place::Output(*idx as u32))
-            .map(|(_, output)| round(output.spec.bytes()))
-            .sum();
-        let constants: u64 = self.constants.iter().map(|constant| round(constant.spec.bytes())).sum();
-        inputs + outputs + constants + round(self.arena_bytes as usize)
+        self.layout().map_or(u64::MAX, |layout| layout.total as u64)
     }
 }
 
 /// Alignment of every tensor in bytes: one cache line, one AVX-512 register.
 pub const ALIGN: usize = 64;
 
-mod serde_bytes_vec {
-    //! Code is one run of bytes, not a sequence of numbers.
-    use serde::{Deserialize, Deserializer, Serializer};
+/// Serde for runs of bytes, which encode and decode as one copy, not as a sequence of numbers.
+mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, Visitor};
+    use serde::ser::Serializer;
 
     pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        Vec::<u8>::deserialize(deserializer)
+        // Borrowed bytes first: the decoder then checks the length against what is there before anything is allocated.
+        deserializer.deserialize_bytes(Bytes)
+    }
+
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+
+        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+            Ok(bytes)
+        }
+    }
+}
+
+/// As [`bytes`], for bytes that may be missing.
+mod bytes_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize)]
+    struct Borrowed<'a>(#[serde(with = "super::bytes")] &'a [u8]);
+
+    #[derive(Deserialize)]
+    struct Owned(#[serde(with = "super::bytes")] Vec<u8>);
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        bytes.as_deref().map(Borrowed).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(Option::<Owned>::deserialize(deserializer)?.map(|owned| owned.0))
+    }
+}
+
+/// A program without code for tests: `f32` inputs and outputs and an arena.
+#[cfg(test)]
+pub(crate) fn test_program(inputs: &[(&str, &[usize])], outputs: &[(&str, &[usize])], arena_bytes: u64) -> Program {
+    let spec = |shape: &[usize]| TensorSpec { elem: ElemType::F32, shape: shape.to_vec() };
+    let input = |&(name, shape): &(&str, &[usize])| Input {
+        name: name.to_owned(),
+        spec: spec(shape),
+        role: InputRole::Data,
+        initial: None,
+    };
+    let output = |(idx, &(name, shape)): (usize, &(&str, &[usize]))| Output {
+        name: name.to_owned(),
+        spec: spec(shape),
+        place: Place::Output(idx as u32),
+    };
+    Program {
+        name: "test".to_owned(),
+        target: "cpu".to_owned(),
+        tier: "none".to_owned(),
+        inputs: inputs.iter().map(input).collect(),
+        outputs: outputs.iter().enumerate().map(output).collect(),
+        constants: Vec::new(),
+        arena_bytes,
+        kernels: Vec::new(),
+        launches: Vec::new(),
+        code: Code::Object { triple: String::new(), features: Vec::new(), elf: Vec::new() },
     }
 }

@@ -3,11 +3,12 @@
 //! This crate knows types, ops, graphs, formats and the meaning of each op. It must not know any pass, any layer of the
 //! front end, or any target.
 
-pub mod builder;
 pub mod bind;
+pub mod builder;
 pub mod diagnostic;
 pub mod dim;
 pub mod graph;
+pub mod interp;
 pub mod literal;
 pub mod module;
 pub mod ops;

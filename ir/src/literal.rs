@@ -211,9 +211,51 @@ impl TensorData {
         self.bytes.chunks_exact(self.dtype.size()).map(|chunk| Scalar::read(self.dtype, chunk))
     }
 
-    /// All elements as doubles.
+    /// A tensor of `values` rounded to `dtype`, as [`Scalar::from_f64`] does.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of `shape`.
+    pub fn from_doubles(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = f64>) -> Self {
+        let values = values.into_iter();
+        let mut bytes = Vec::with_capacity(values.size_hint().0 * dtype.size());
+        match dtype {
+            DType::F32 => values.for_each(|value| bytes.extend_from_slice(&(value as f32).to_le_bytes())),
+            DType::F64 => values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes())),
+            _ => values.for_each(|value| Scalar::from_f64(dtype, value).write(&mut bytes)),
+        }
+        Self::new(dtype, shape, bytes)
+    }
+
+    /// A tensor of `values` converted to `dtype`, as [`Scalar::from_i64`] does.
+    ///
+    /// # Panics
+    /// If the number of values is not the product of `shape`.
+    pub fn from_integers(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = i64>) -> Self {
+        let values = values.into_iter();
+        let mut bytes = Vec::with_capacity(values.size_hint().0 * dtype.size());
+        values.for_each(|value| Scalar::from_i64(dtype, value).write(&mut bytes));
+        Self::new(dtype, shape, bytes)
+    }
+
+    /// All elements as doubles, as [`Scalar::to_f64`] gives them.
     pub fn to_f64(&self) -> Vec<f64> {
-        self.scalars().map(Scalar::to_f64).collect()
+        match self.dtype {
+            DType::F32 => self.words(|word| f64::from(f32::from_le_bytes(word))),
+            DType::F64 => self.words(f64::from_le_bytes),
+            _ => self.scalars().map(Scalar::to_f64).collect(),
+        }
+    }
+
+    /// All elements as integers, as [`Scalar::to_i64`] gives them.
+    pub fn to_i64(&self) -> Vec<i64> {
+        match self.dtype {
+            DType::I64 => self.words(i64::from_le_bytes),
+            _ => self.scalars().map(Scalar::to_i64).collect(),
+        }
+    }
+
+    fn words<const SIZE: usize, T>(&self, read: impl Fn([u8; SIZE]) -> T) -> Vec<T> {
+        self.bytes.as_chunks::<SIZE>().0.iter().map(|&word| read(word)).collect()
     }
 
     /// All elements as `f32` (rounded where the type is wider).

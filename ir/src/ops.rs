@@ -118,7 +118,7 @@ op_table! {
     Param(u32) => "param" () [Leaf] Exact;
     /// A literal, or a weight by name.
     Constant(Constant) => "constant" () [Leaf] Exact;
-    /// Counts 0, 1, 2, ... along one dimension and repeats along the others.
+    /// Counts 0, 1, 2, ... (as `convert` of `i64` gives them) along one dimension and repeats along the others.
     Iota(IotaAttrs) => "iota" () [Leaf] Exact;
     /// Random bits from Philox4x32-10 (Salmon et al., SC'11). `state` is `u32[4]`: two key words and the two high
     /// counter words; element `i` of the `u32` result is word `i % 4` of the block with low counter words `i / 4`.
@@ -202,7 +202,8 @@ op_table! {
     ShiftLeft => "shift_left" (lhs, rhs) [Elementwise] Exact;
     /// Shifts bits right, filling with zeros; a shift by the width or more (or below 0) gives 0.
     ShiftRightLogical => "shift_right_logical" (lhs, rhs) [Elementwise] Exact;
-    /// Shifts bits right, filling with the sign; a shift by the width or more (or below 0) gives all sign bits.
+    /// Shifts bits right, filling with the top bit (of unsigned types too); a shift by the width or more (or below 0)
+    /// gives that bit everywhere.
     ShiftRightArithmetic => "shift_right_arithmetic" (lhs, rhs) [Elementwise] Exact;
     /// Compares two values of one type; the result is `bool`. Any comparison with NaN but `ne` is false.
     Compare(CompareDir) => "compare" (lhs, rhs) [Elementwise] Exact;

@@ -1,9 +1,9 @@
 //! Rules of `gather` and `scatter` (StableHLO's dimension numbers).
 
 use super::movement::check_dims;
-use super::{GatherAttrs, InferError, ScatterAttrs};
+use super::{Combiner, GatherAttrs, InferError, ScatterAttrs};
 use crate::dim::Dim;
-use crate::types::{Shape, TensorType};
+use crate::types::{DType, Shape, TensorType};
 
 pub(super) fn infer_gather(
     attrs: &GatherAttrs,
@@ -32,7 +32,7 @@ pub(super) fn infer_gather(
         if operand.shape[dim].as_const().is_some_and(|extent| size > extent) {
             return Err(format!("slice size {size} of dimension {dim} is beyond operand type {operand}"));
         }
-        if dropped.contains(&dim) && size > 1 {
+        if dropped.contains(&dim) && size != 1 {
             return Err(format!("slice size of dropped dimension {dim} is {size}, expected 1"));
         }
     }
@@ -61,6 +61,9 @@ pub(super) fn infer_scatter(
     check_dims("update_window_dims", &attrs.update_window_dims, updates.rank())?;
     if updates.dtype != operand.dtype {
         return Err(format!("operand `updates` has type {updates}, expected element type {}", operand.dtype));
+    }
+    if operand.dtype == DType::Bool && matches!(attrs.combiner, Combiner::Add | Combiner::Multiply) {
+        return Err(format!("operand `operand` has type {operand}, expected a number to {}", attrs.combiner.name()));
     }
     let kept: Vec<usize> = (0..operand.rank()).filter(|dim| !dropped.contains(dim)).collect();
     if kept.len() != attrs.update_window_dims.len() {

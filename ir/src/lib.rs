@@ -5,6 +5,7 @@
 
 pub mod bind;
 pub mod builder;
+pub mod compare;
 pub mod diagnostic;
 pub mod dim;
 pub mod graph;

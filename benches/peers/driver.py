@@ -28,6 +28,7 @@ COMMANDS = {
     "eager": [sys.executable, HERE / "peer_torch.py"],
     "compile": [sys.executable, HERE / "peer_torch.py", "--compile"],
     "jax": [sys.executable, HERE / "peer_jax.py"],
+    "jax-constants": [sys.executable, HERE / "peer_jax.py", "--constants"],
     "nnc-cranelift": [NNC, "--tier", "cranelift"],
     "nnc-llvm": [NNC, "--tier", "llvm"],
 }
@@ -108,7 +109,7 @@ def check(peers, case):
             answer = {"error": str(error)}
         if "check" in answer:
             values[peer] = answer["check"]
-        else:
+        elif answer.get("error") != "no such case":
             say(f"  {peer.row}: {case}: {answer.get('error')}")
     if not values:
         return []
@@ -162,7 +163,7 @@ def measure_first_step(keys, threads, rounds):
                         except (PeerFailed, OSError) as error:
                             answer = {"error": str(error)}
                     if "best_us" not in answer:
-                        if turn == 0:
+                        if turn == 0 and answer.get("error") != "no such case":
                             say(f"  {key}: mlp_first_step: {answer.get('error')}")
                         continue
                     taken = results.setdefault(peer.row + suffix, {"times": [], "walls": []})
@@ -235,6 +236,9 @@ def main():
         keys = [key for key in keys if not key.startswith("nnc")]
 
     results, versions = {}, {}
+    # Autotuning decisions of an earlier, perhaps noisy, run are not reused.
+    inductor_cache = tempfile.TemporaryDirectory()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = inductor_cache.name
     for threads in map(int, args.threads.split(",")):
         if threads > len(os.sched_getaffinity(0)):
             say(f"{threads} threads: only {len(os.sched_getaffinity(0))} processors, left out")

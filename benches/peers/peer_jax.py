@@ -1,4 +1,8 @@
-"""JAX `jit`: one compiled step with donated parameters."""
+"""JAX `jit`: one compiled step with donated parameters.
+
+With `--constants` inference has the weights as constants of the compiled function, which is faster for small batches, and there are no train
+cases.
+"""
 
 import argparse
 import functools
@@ -56,27 +60,32 @@ def train_case(widths):
     return iterate, check
 
 
-def infer_case(batch):
+def infer_case(batch, constants):
     layers = jax.tree.map(jax.device_put, workload.parameters(workload.TINY))
     x = jax.device_put(workload.tiny_input(batch))
+    run = jax.jit(functools.partial(infer, layers)) if constants else functools.partial(infer, layers)
 
     def iterate():
-        return infer(layers, x).block_until_ready()
+        return run(x).block_until_ready()
 
     return iterate, lambda: float(iterate()[batch - 1, 3])
 
 
-CASES = {
-    "logistic_train": lambda: train_case(workload.LOGISTIC),
-    "mlp_train": lambda: train_case(workload.MLP),
-    "mlp_first_step": lambda: train_case(workload.MLP),
-    "tiny_infer_1": lambda: infer_case(1),
-    "tiny_infer_64": lambda: infer_case(64),
-}
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--constants", action="store_true")
     args = parser.parse_args()
+    cases = {
+        "tiny_infer_1": lambda: infer_case(1, args.constants),
+        "tiny_infer_64": lambda: infer_case(64, args.constants),
+    }
+    if not args.constants:
+        cases |= {
+            "logistic_train": lambda: train_case(workload.LOGISTIC),
+            "mlp_train": lambda: train_case(workload.MLP),
+            "mlp_first_step": lambda: train_case(workload.MLP),
+        }
     jax.devices()  # starts the runtime: part of loading the library
-    workload.serve("JAX jit", jax.__version__, args.threads, lambda name: CASES[name]())
+    name = "JAX jit, constant weights" if args.constants else "JAX jit"
+    workload.serve(name, jax.__version__, args.threads, lambda case: cases[case]())

@@ -15,12 +15,14 @@ mod builder;
 pub mod interp;
 mod print;
 pub mod scalar;
+mod unroll;
 mod verify;
 
 pub use builder::KernelBuilder;
 use nnc_ir::DType;
 use nnc_ir::ops::CompareDir;
 use serde::{Deserialize, Serialize};
+pub use unroll::unroll;
 pub use verify::verify;
 
 /// A register: the result of one [`Stmt::Let`] or the variable of one loop.

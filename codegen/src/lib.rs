@@ -2,4 +2,6 @@
 //!
 //! This crate knows loops, schedules and instruction sets. It must not know layers, files or device drivers.
 
+pub mod cranelift;
 pub mod kernel;
+pub mod target;

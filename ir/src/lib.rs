@@ -14,6 +14,7 @@ pub mod interp;
 pub mod literal;
 pub mod module;
 mod names;
+pub mod npy;
 pub mod ops;
 pub mod parse;
 pub mod print;

@@ -31,13 +31,17 @@ def ir_type(tensor):
     return f"{TYPE_NAMES[tensor.dtype]}[{dims}]"
 
 
-def write(name, op, fn, inputs, attrs="", wrt=()):
-    """Writes `ops/NAME.safetensors` and `ops/NAME.ir`; gradients of `wrt` are those of `sum(out * ct)`."""
+def write(name, op, fn, inputs, attrs="", wrt=(), rounded=False):
+    """Writes `ops/NAME.safetensors` and `ops/NAME.ir`; gradients of `wrt` are those of `sum(out * ct)`.
+
+    With `rounded` the output is computed in `f64` and rounded once, because PyTorch's `f32` kernels flush some tiny results to zero.
+    """
     inputs = {key: value.clone() for key, value in inputs.items()}
     for key in wrt:
         inputs[key].requires_grad_()
     out = fn(*inputs.values())
-    tensors = {f"in.{key}": value for key, value in inputs.items()} | {"out": out}
+    tensors = {f"in.{key}": value for key, value in inputs.items()}
+    tensors["out"] = fn(*(value.double() for value in inputs.values())).float() if rounded else out
     if wrt:
         tensors["ct"] = data.symmetric(out.shape, 900, 1.0)
         grads = torch.autograd.grad(out, [inputs[key] for key in wrt], tensors["ct"])
@@ -88,7 +92,7 @@ def unary():
     angles = spread[~((spread.abs() > 1e5) & spread.isfinite())]
     for table, x, wrt in [(smooth, spread, ["x"]), (periodic, angles, ["x"]), (odd_or_even, spread, ["x"]), (stepped, spread, [])]:
         for op, fn in table.items():
-            write(op, op, fn, {"x": x}, wrt=wrt)
+            write(op, op, fn, {"x": x}, wrt=wrt, rounded=True)
     # The sign of NaN is left out: PyTorch says 0, nnc keeps NaN.
     write("sign", "sign", torch.sign, {"x": spread[~spread.isnan()]})
     write("is_finite", "is_finite", torch.isfinite, {"x": spread})
@@ -124,7 +128,7 @@ def binary():
         "atan2": torch.atan2,
     }
     for op, fn in table.items():
-        write(op, op, fn, {"lhs": lhs, "rhs": rhs})
+        write(op, op, fn, {"lhs": lhs, "rhs": rhs}, rounded=True)
         x, y = regular(510), regular(511)
         if op in ("maximum", "minimum"):
             y[:6] = x[:6]  # ties share the gradient

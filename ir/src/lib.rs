@@ -20,6 +20,7 @@ pub mod parse;
 pub mod print;
 pub mod rewrite;
 pub mod types;
+pub mod verify;
 
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};

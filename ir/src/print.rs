@@ -64,9 +64,14 @@ impl Printer {
 
     /// One statement of a function, without a line end.
     pub fn statement<'a>(self, func: &'a Func, node: Node) -> impl Display + 'a {
+        self.statement_of(&func.graph, Some(func), node)
+    }
+
+    /// One statement of a function's graph, or of a region.
+    pub(crate) fn statement_of<'a>(self, graph: &'a Graph, func: Option<&'a Func>, node: Node) -> impl Display + 'a {
         display(move |f| {
-            let body = Body { printer: self, graph: &func.graph, names: Names::of_func(func), depth: 0 };
-            body.write_statement(f, func.graph.node(node))
+            let names = Names { params: func, positions: positions(graph) };
+            Body { printer: self, graph, names, depth: 0 }.write_statement(f, graph.node(node))
         })
     }
 
@@ -304,6 +309,10 @@ impl Body<'_> {
         match constant {
             Constant::Splat { value, .. } => write!(f, "{value}"),
             Constant::Dense { name: Some(name), .. } => names::write_sigil(f, '@', name),
+            // Only in a graph that the verifier refuses.
+            Constant::Dense { data, name: None } if data.ty().bytes() != Some(data.bytes.len()) => {
+                write!(f, "[... {} bytes]", data.bytes.len())
+            }
             Constant::Dense { data, name: None } => match self.printer.max_elements {
                 Some(max) if data.len() > max => {
                     f.write_str("[")?;

@@ -13,9 +13,7 @@ use crate::graph::{Graph, Value};
 use crate::module::{Func, FuncParam, FuncResult, ParamKind};
 use crate::ops::{Op, TABLE};
 use crate::types::TensorType;
-
-/// Regions nest at most this deep.
-const MAX_REGION_DEPTH: usize = 32;
+use crate::verify::MAX_REGION_DEPTH;
 
 /// What a rule gives: what it read, or the fault that ends it.
 pub(super) type Parse<T> = Result<T, Diagnostic>;

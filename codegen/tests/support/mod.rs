@@ -11,7 +11,11 @@ pub type Emitter = (&'static str, fn(&[Kernel]) -> Vec<u8>);
 
 /// The CPU emitters of this build.
 pub fn emitters() -> Vec<Emitter> {
-    vec![("cranelift", |kernels| nnc_codegen::cranelift::compile(kernels).expect("kernels compile").elf)]
+    vec![
+        ("cranelift", |kernels| nnc_codegen::cranelift::compile(kernels).expect("kernels compile").elf),
+        #[cfg(feature = "llvm")]
+        ("llvm", |kernels| nnc_codegen::llvm::host::compile(kernels).expect("kernels compile").elf),
+    ]
 }
 
 /// Runs `kernel` from `elf` in one call over the whole parallel loop. Tensors are copied to aligned memory.

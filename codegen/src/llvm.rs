@@ -6,4 +6,6 @@
 mod fmod;
 #[cfg(feature = "llvm")]
 pub mod host;
+#[cfg(feature = "llvm")]
+pub mod nvptx;
 pub mod text;

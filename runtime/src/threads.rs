@@ -203,6 +203,10 @@ impl Team {
             let shared = Arc::clone(&shared);
             pool.spawn_broadcast(move |context| shared.work(context.index()));
         }
+        // A thread allocates while it starts, and no run may.
+        while shared.workers.iter().any(|worker| worker.thread.get().is_none()) {
+            thread::yield_now();
+        }
         Ok(Team { shared, busy: Mutex::new(()), _pool: pool })
     }
 

@@ -5,6 +5,9 @@
 //! give; a device deals in bytes and valid indices.
 
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(not(feature = "cuda"))]
 #[path = "device/no_cuda.rs"]
 mod cuda;
 mod null;

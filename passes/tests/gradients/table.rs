@@ -274,6 +274,39 @@ fn indexing() -> Vec<Case> {
                 },
             )
         }),
+        case("gather of one element a row", &[(&[3, 2, 4], Within(-1.0, 1.0))], |b, x| {
+            // Batch dimensions crossed, and one of extent 1 between them.
+            let indices = b.tensor(TensorData::from_i64(vec![4, 1, 3], &[0, 1, 1, 1, 7, 0, -3, 0, 1, 0, 1, 0]))?;
+            b.gather(
+                x[0],
+                indices,
+                GatherAttrs {
+                    collapsed_slice_dims: vec![1],
+                    operand_batching_dims: vec![2, 0],
+                    start_indices_batching_dims: vec![0, 2],
+                    start_index_map: vec![1],
+                    index_vector_dim: 3,
+                    slice_sizes: vec![1, 1, 1],
+                    ..GatherAttrs::default()
+                },
+            )
+        }),
+        case("gather of a window of one element", &[(&[2, 3], Within(-1.0, 1.0))], |b, x| {
+            let indices = b.tensor(TensorData::from_i64(vec![1, 2], &[2, 0]))?;
+            b.gather(
+                x[0],
+                indices,
+                GatherAttrs {
+                    offset_dims: vec![0],
+                    operand_batching_dims: vec![0],
+                    start_indices_batching_dims: vec![1],
+                    start_index_map: vec![1],
+                    index_vector_dim: 0,
+                    slice_sizes: vec![1, 1],
+                    ..GatherAttrs::default()
+                },
+            )
+        }),
         scatter("scatter add", Combiner::Add, Within(-1.0, 1.0)),
         scatter("scatter assign", Combiner::Assign, Within(-1.0, 1.0)),
         scatter("scatter multiply", Combiner::Multiply, Within(-1.0, 1.0)),

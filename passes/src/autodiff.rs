@@ -20,7 +20,7 @@
 //!   %0 = multiply %w, %x : f32[4]
 //!   %1 = reduce %0 {kind = sum, dims = [0]} : f32[]
 //!   %2 = constant 1.0 : f32[]
-//!   %3 = broadcast_in_dim %2 {shape = [4], dims = []} : f32[4]
+//!   %3 = broadcast_in_dim %2 : f32[4]
 //!   %4 = multiply %3, %x : f32[4]
 //!   return %1, %4
 //! }

@@ -7,6 +7,8 @@ use nnc_ir::ops::{TABLE, Trait};
 use nnc_ir::{Builder, Graph, Location, TensorData, Value};
 use nnc_passes::autodiff;
 
+#[path = "gradients/closed_forms.rs"]
+mod closed_forms;
 #[path = "gradients/kinks.rs"]
 mod kinks;
 #[path = "gradients/symbolic.rs"]

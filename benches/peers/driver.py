@@ -127,27 +127,13 @@ def measure(peers, case, rounds):
     """One result a peer, from `rounds` rounds in which the peers take turns."""
     n = ITERATIONS[case]
     samples = {peer: [] for peer in check(peers, case)}
-
-    def turn_of(peer, n):
-        try:
-            answer = peer.ask(f"{case} {n}")
-        except PeerFailed as error:
-            answer = {"error": str(error)}
-        if "best_us" in answer:
-            return answer
-        say(f"  {peer.row}: {case}: {answer.get('error')}: left out")
-        del samples[peer]
-        return None
-
-    for peer in list(samples):
-        turn_of(peer, max(n // 4, 3))  # warms up
+    for peer in samples:
+        peer.ask(f"{case} {max(n // 4, 3)}")
     for turn in range(rounds):
         order = list(samples)
-        first = turn % max(len(order), 1)
-        for peer in order[first:] + order[:first]:
+        for peer in order[turn % len(order) :] + order[: turn % len(order)]:
             time.sleep(0.02)  # lets the previous peer's threads go to sleep
-            if answer := turn_of(peer, n):
-                samples[peer].append(answer)
+            samples[peer].append(peer.ask(f"{case} {n}"))
     return {
         peer.row: {
             "best_us": min(sample["best_us"] for sample in taken),

@@ -4,5 +4,4 @@
 
 pub mod cranelift;
 pub mod kernel;
-pub mod llvm;
 pub mod target;

@@ -25,7 +25,6 @@ mod reduce;
 mod run;
 mod strided;
 
-pub(crate) use movement::transpose;
 pub use random::philox4x32;
 pub use run::{arguments, eval_func, eval_graph};
 

@@ -1,3 +1,1 @@
-//! What the test suites of nnc share.
-
-pub mod golden;
+//! nnc.

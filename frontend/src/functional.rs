@@ -1,0 +1,358 @@
+//! Activations and losses as functions: `torch.nn.functional`.
+//!
+//! Losses follow PyTorch's definitions, with its defaults: the mean over the batch. Those with options are described
+//! by a small struct ([`CrossEntropy`]) whose plain form has a function of its own ([`cross_entropy`]).
+
+use nnc_ir::{DType, Dim, TensorType};
+
+use crate::tensor::{Tensor, ToTensor, fault, live, sound, where_};
+
+/// What a loss makes of its terms.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// Nothing: one loss an example.
+    None,
+    /// Their mean; weighted terms are divided by the sum of the weights.
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+impl Reduction {
+    #[track_caller]
+    fn apply(self, terms: Tensor) -> Tensor {
+        match self {
+            Self::None => terms,
+            Self::Mean => terms.mean(..),
+            Self::Sum => terms.sum(..),
+        }
+    }
+}
+
+/// `max(x, 0)`.
+#[track_caller]
+pub fn relu(x: &Tensor) -> Tensor {
+    x.relu()
+}
+
+/// `e^x / Σ e^x` along `dim`.
+#[track_caller]
+pub fn softmax(x: &Tensor, dim: i64) -> Tensor {
+    x.softmax(dim)
+}
+
+/// `ln softmax(x)` along `dim`.
+#[track_caller]
+pub fn log_softmax(x: &Tensor, dim: i64) -> Tensor {
+    x.log_softmax(dim)
+}
+
+/// Hyperbolic tangent.
+#[track_caller]
+pub fn tanh(x: &Tensor) -> Tensor {
+    x.tanh()
+}
+
+/// `1 / (1 + e^-x)`.
+#[track_caller]
+pub fn sigmoid(x: &Tensor) -> Tensor {
+    x.sigmoid()
+}
+
+/// `x * Φ(x)`.
+#[track_caller]
+pub fn gelu(x: &Tensor) -> Tensor {
+    x.gelu()
+}
+
+/// `x · weightᵀ + bias`.
+#[track_caller]
+pub fn linear(x: &Tensor, weight: impl ToTensor, bias: Option<&dyn ToTensor>) -> Tensor {
+    x.linear(weight, bias)
+}
+
+/// One-hot vectors (`i64`) along a new last dimension.
+#[track_caller]
+pub fn one_hot(classes: &Tensor, num_classes: usize) -> Tensor {
+    classes.one_hot(num_classes)
+}
+
+/// Mean of `(input - target)²`.
+#[track_caller]
+pub fn mse_loss(input: &Tensor, target: &Tensor) -> Tensor {
+    mse_loss_with(input, target, Reduction::Mean)
+}
+
+/// [`mse_loss`] with another reduction.
+#[track_caller]
+pub fn mse_loss_with(input: &Tensor, target: &Tensor, reduction: Reduction) -> Tensor {
+    let (input_ty, target_ty) = (live!(input), live!(target));
+    // Broadcasting `[N, 1]` against `[N]` is the classic silent mistake.
+    if input_ty.shape != target_ty.shape {
+        return fault(format!("mse_loss: the input is {input_ty} and the target {target_ty}, expected one shape"));
+    }
+    reduction.apply((input - target).square())
+}
+
+/// Mean of `|input - target|`.
+#[track_caller]
+pub fn l1_loss(input: &Tensor, target: &Tensor) -> Tensor {
+    let (input_ty, target_ty) = (live!(input), live!(target));
+    if input_ty.shape != target_ty.shape {
+        return fault(format!("l1_loss: the input is {input_ty} and the target {target_ty}, expected one shape"));
+    }
+    (input - target).abs().mean(..)
+}
+
+/// Mean negative log-likelihood of the classes `target` (integers, `[N]` or `[N, ...]`) under the log-probabilities
+/// `input` (`[N, C]` or `[N, C, ...]`).
+#[track_caller]
+pub fn nll_loss(input: &Tensor, target: &Tensor) -> Tensor {
+    NllLoss::new().forward(input, target)
+}
+
+/// Mean cross entropy of the classes `target` (integers `[N]` or `[N, ...]`; or probabilities of the input's shape)
+/// under the logits `input` (`[N, C]` or `[N, C, ...]`).
+///
+/// ```
+/// use nnc_frontend::prelude::*;
+///
+/// let logits = Tensor::zeros([4, 10]);
+/// let target = Tensor::from_slice(&[1i64, 0, 4, 9]);
+/// assert!((functional::cross_entropy(&logits, &target).item()? - 10f64.ln()).abs() < 1e-6);
+/// # Ok::<(), nnc_ir::Diagnostic>(())
+/// ```
+#[track_caller]
+pub fn cross_entropy(input: &Tensor, target: &Tensor) -> Tensor {
+    CrossEntropy::new().forward(input, target)
+}
+
+/// Negative log-likelihood and its options: `torch.nn.NLLLoss`.
+#[derive(Clone, Debug, Default)]
+pub struct NllLoss {
+    weight: Option<Tensor>,
+    ignore_index: Option<i64>,
+    reduction: Reduction,
+}
+
+impl NllLoss {
+    /// Unweighted, mean, nothing ignored but PyTorch's -100.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A weight `[C]` for each class.
+    #[must_use]
+    pub fn weight(mut self, weight: impl ToTensor) -> Self {
+        self.weight = Some(weight.to_tensor());
+        self
+    }
+
+    /// A class whose examples count for nothing. Without it, a class outside `0..C` (-100, say) adds nothing to the sum
+    /// but is counted in the mean.
+    #[must_use]
+    pub fn ignore_index(mut self, class: i64) -> Self {
+        self.ignore_index = Some(class);
+        self
+    }
+
+    /// What becomes of the terms.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.reduction = reduction;
+        self
+    }
+
+    /// The loss.
+    #[track_caller]
+    pub fn forward(&self, input: &Tensor, target: &Tensor) -> Tensor {
+        let classes = sound!(Classes::new("nll_loss", input, target));
+        let terms = -classes.pick(input);
+        self.reduce(terms, &classes)
+    }
+
+    /// Weighs and folds the terms, one an example.
+    #[track_caller]
+    fn reduce(&self, terms: Tensor, classes: &Classes) -> Tensor {
+        let Some(weights) = self.example_weights(classes) else { return self.reduction.apply(terms) };
+        let weighted = terms * &weights;
+        match self.reduction {
+            Reduction::None => weighted,
+            Reduction::Sum => weighted.sum(..),
+            Reduction::Mean => weighted.sum(..) / weights.sum(..),
+        }
+    }
+
+    /// The weight of each example, if they differ.
+    #[track_caller]
+    fn example_weights(&self, classes: &Classes) -> Option<Tensor> {
+        let by_class = self.weight.as_ref().map(|weight| classes.pick(&classes.along_classes(weight)));
+        let Some(ignored) = self.ignore_index else { return by_class };
+        let counts = classes.target.ne(ignored);
+        Some(match by_class {
+            Some(weights) => where_(&counts, weights, 0),
+            None => counts.to_dtype(classes.dtype),
+        })
+    }
+}
+
+/// Cross entropy and its options: `torch.nn.CrossEntropyLoss`.
+#[derive(Clone, Debug, Default)]
+pub struct CrossEntropy {
+    nll: NllLoss,
+    label_smoothing: f64,
+}
+
+impl CrossEntropy {
+    /// Unweighted, mean, no smoothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A weight `[C]` for each class.
+    #[must_use]
+    pub fn weight(mut self, weight: impl ToTensor) -> Self {
+        self.nll = self.nll.weight(weight);
+        self
+    }
+
+    /// A class whose examples count for nothing.
+    #[must_use]
+    pub fn ignore_index(mut self, class: i64) -> Self {
+        self.nll = self.nll.ignore_index(class);
+        self
+    }
+
+    /// What becomes of the terms.
+    #[must_use]
+    pub fn reduction(mut self, reduction: Reduction) -> Self {
+        self.nll = self.nll.reduction(reduction);
+        self
+    }
+
+    /// The share of the target that is spread evenly over all classes, in [0, 1].
+    #[must_use]
+    pub fn label_smoothing(mut self, label_smoothing: f64) -> Self {
+        self.label_smoothing = label_smoothing;
+        self
+    }
+
+    /// The loss.
+    #[track_caller]
+    pub fn forward(&self, input: &Tensor, target: &Tensor) -> Tensor {
+        let (input_ty, target_ty) = (live!(input), live!(target));
+        if target_ty.dtype.is_float() {
+            return self.soft(input, &input_ty, target, &target_ty);
+        }
+        let classes = sound!(Classes::new("cross_entropy", input, target));
+        let log_probabilities = input.log_softmax(classes.dim as i64);
+        let hard = -classes.pick(&log_probabilities);
+        if self.label_smoothing == 0.0 {
+            return self.nll.reduce(hard, &classes);
+        }
+        // The smoothed part has each class's own weight, and is divided by the same sum of weights as the hard part.
+        let smooth = match &self.nll.weight {
+            Some(weight) => -(&log_probabilities * classes.along_classes(weight)).sum(classes.dim),
+            None => -log_probabilities.sum(classes.dim),
+        };
+        let smooth = smooth * (self.label_smoothing / classes.n_classes as f64);
+        let smooth = match self.nll.ignore_index {
+            Some(ignored) => where_(&target.ne(ignored), smooth, 0),
+            None => smooth,
+        };
+        let weights = self.nll.example_weights(&classes);
+        let hard = match &weights {
+            Some(weights) => hard * weights,
+            None => hard,
+        };
+        let terms = hard * (1.0 - self.label_smoothing) + smooth;
+        match (self.nll.reduction, weights) {
+            (Reduction::Mean, Some(weights)) => terms.sum(..) / weights.sum(..),
+            (reduction, _) => reduction.apply(terms),
+        }
+    }
+
+    /// Targets that are probabilities; the mean is over examples.
+    #[track_caller]
+    fn soft(&self, input: &Tensor, input_ty: &TensorType, target: &Tensor, target_ty: &TensorType) -> Tensor {
+        if input_ty.shape != target_ty.shape {
+            return fault(format!("cross_entropy: the input is {input_ty} and the probabilities {target_ty}"));
+        }
+        let dim = class_dim(input_ty.rank());
+        let Some(n_classes) = input_ty.shape.dims().get(dim).and_then(Dim::as_const) else {
+            return fault(format!("cross_entropy: the input is {input_ty}, expected classes in dimension {dim}"));
+        };
+        let smoothing = self.label_smoothing;
+        let target = match smoothing {
+            0.0 => target.clone(),
+            _ => target * (1.0 - smoothing) + smoothing / n_classes as f64,
+        };
+        let log_probabilities = input.log_softmax(dim as i64);
+        let weighted = match &self.nll.weight {
+            Some(weight) => log_probabilities * along(weight, dim, input_ty.rank()),
+            None => log_probabilities,
+        };
+        let terms = -(weighted * target).sum(dim);
+        self.nll.reduction.apply(terms)
+    }
+}
+
+/// The dimension that counts classes: the second, or the only one of a single example.
+fn class_dim(rank: usize) -> usize {
+    usize::from(rank > 1)
+}
+
+/// A vector over classes, shaped to broadcast along dimension `dim` of `rank`.
+#[track_caller]
+fn along(weight: &Tensor, dim: usize, rank: usize) -> Tensor {
+    let mut shape = vec![1i64; rank];
+    shape[dim] = -1;
+    weight.reshape(shape)
+}
+
+/// Class targets against an input whose dimension `dim` counts classes.
+struct Classes {
+    target: Tensor,
+    dim: usize,
+    rank: usize,
+    n_classes: usize,
+    dtype: DType,
+    /// `bool` of the input's shape: true at the target class.
+    mask: Tensor,
+}
+
+impl Classes {
+    #[track_caller]
+    fn new(what: &str, input: &Tensor, target: &Tensor) -> Result<Self, Tensor> {
+        let Some(ty) = input.checked_ty() else { return Err(input.clone()) };
+        let Some(target_ty) = target.checked_ty() else { return Err(target.clone()) };
+        if !ty.dtype.is_float() || ty.rank() == 0 {
+            return Err(fault(format!("{what}: the input is {ty}, expected floats with a dimension of classes")));
+        }
+        let dim = class_dim(ty.rank());
+        let Some(n_classes) = ty.shape[dim].as_const() else {
+            return Err(fault(format!("{what}: the number of classes in {ty} is symbolic")));
+        };
+        let mut expected = TensorType::new(DType::I64, ty.shape.clone());
+        expected.shape.0.remove(dim);
+        if !target_ty.dtype.is_int() || target_ty.shape != expected.shape {
+            return Err(fault(format!("{what}: the target is {target_ty}, expected {expected} for an input of {ty}")));
+        }
+        let classes = Tensor::iota(target_ty.dtype, ty.shape.clone(), dim);
+        let mask = classes.eq(target.unsqueeze(dim as i64));
+        Ok(Self { target: target.clone(), dim, rank: ty.rank(), n_classes, dtype: ty.dtype, mask })
+    }
+
+    /// The element of `x` at each example's class. Written as a masked sum: its gradient is a masked broadcast, and
+    /// both fuse with what stands around them; a gather's gradient would be a scatter.
+    #[track_caller]
+    fn pick(&self, x: &Tensor) -> Tensor {
+        where_(&self.mask, x, 0).sum(self.dim)
+    }
+
+    #[track_caller]
+    fn along_classes(&self, weight: &Tensor) -> Tensor {
+        along(weight, self.dim, self.rank)
+    }
+}

@@ -1,0 +1,17 @@
+//! What a program that defines and trains models needs, by `use nnc_frontend::prelude::*`.
+
+pub use nnc_ir::{DType, Diagnostic, Dim, Shape, TensorData, TensorType};
+
+pub use crate::functional;
+pub use crate::init;
+pub use crate::module::{Forward, Layer, Module, StateDict};
+pub use crate::nn::{
+    self, Flatten, GELU, Identity, Lambda, Linear, LogSoftmax, ModuleList, ReLU, Sequential, Sigmoid, Softmax, Tanh,
+    Unflatten,
+};
+pub use crate::optim::{self, Optimizer, Sgd};
+pub use crate::parameter::{Buffer, Parameter, Training};
+pub use crate::random::manual_seed;
+pub use crate::sequential;
+pub use crate::tensor::{Index, Reduced, Tensor, ToOperand, ToTensor, range, where_};
+pub use crate::trace::{Trace, TraceError, trace};

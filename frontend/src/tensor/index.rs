@@ -1,0 +1,440 @@
+//! Indexing: `x[...]` of PyTorch as [`Tensor::index`], and `gather`, `scatter_add`, `index_select`.
+
+use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo};
+
+use nnc_ir::ops::{Combiner, GatherAttrs, ScatterAttrs};
+use nnc_ir::{DType, Dim, Op, Shape, TensorType};
+
+use super::arith::{broadcast_shape, stretch};
+use super::{Tensor, ToTensor, apply, fault, live, resolve_dim, sound, where_};
+use crate::trace;
+
+/// One entry between the brackets of an index expression.
+#[derive(Clone, Debug)]
+pub enum Index {
+    /// One element, negative counting from the end; the dimension vanishes.
+    At(i64),
+    /// `start:end:step`; `end` may be left open, and negative bounds count from the end.
+    Slice {
+        /// First element.
+        start: i64,
+        /// One past the last.
+        end: Option<i64>,
+        /// Distance of two elements, at least 1.
+        step: usize,
+    },
+    /// The elements at integer positions: PyTorch's integer-array indexing.
+    Tensor(Tensor),
+    /// A new dimension of extent 1 (`None` in Python).
+    NewAxis,
+    /// As many whole dimensions as it takes (`...` in Python). A plain `..` is one whole dimension (`:` in Python).
+    Ellipsis,
+}
+
+macro_rules! index_from {
+    ($($ty:ty),*) => {
+        $(
+            impl From<$ty> for Index {
+                fn from(at: $ty) -> Self {
+                    Self::At(at as i64)
+                }
+            }
+
+            impl From<Range<$ty>> for Index {
+                fn from(range: Range<$ty>) -> Self {
+                    Self::Slice { start: range.start as i64, end: Some(range.end as i64), step: 1 }
+                }
+            }
+
+            impl From<RangeFrom<$ty>> for Index {
+                fn from(range: RangeFrom<$ty>) -> Self {
+                    Self::Slice { start: range.start as i64, end: None, step: 1 }
+                }
+            }
+
+            impl From<RangeTo<$ty>> for Index {
+                fn from(range: RangeTo<$ty>) -> Self {
+                    Self::Slice { start: 0, end: Some(range.end as i64), step: 1 }
+                }
+            }
+
+            impl From<RangeInclusive<$ty>> for Index {
+                fn from(range: RangeInclusive<$ty>) -> Self {
+                    let end = *range.end() as i64 + 1;
+                    Self::Slice { start: *range.start() as i64, end: (end != 0).then_some(end), step: 1 }
+                }
+            }
+        )*
+    };
+}
+
+index_from!(i32, i64, usize);
+
+impl From<RangeFull> for Index {
+    fn from(_: RangeFull) -> Self {
+        Self::Slice { start: 0, end: None, step: 1 }
+    }
+}
+
+impl From<Tensor> for Index {
+    fn from(tensor: Tensor) -> Self {
+        Self::Tensor(tensor)
+    }
+}
+
+impl From<&Tensor> for Index {
+    fn from(tensor: &Tensor) -> Self {
+        Self::Tensor(tensor.clone())
+    }
+}
+
+/// What stands between the brackets: one entry, an array or a tuple of entries.
+pub trait IntoIndices {
+    /// The entries.
+    fn into_indices(self) -> Vec<Index>;
+}
+
+impl<I: Into<Index>, const N: usize> IntoIndices for [I; N] {
+    fn into_indices(self) -> Vec<Index> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl IntoIndices for Vec<Index> {
+    fn into_indices(self) -> Vec<Index> {
+        self
+    }
+}
+
+macro_rules! single_indices {
+    ($($ty:ty),*) => {
+        $(
+            impl IntoIndices for $ty {
+                fn into_indices(self) -> Vec<Index> {
+                    vec![self.into()]
+                }
+            }
+        )*
+    };
+}
+
+single_indices!(
+    i32,
+    i64,
+    usize,
+    Range<i32>,
+    Range<i64>,
+    Range<usize>,
+    RangeFrom<i32>,
+    RangeTo<i32>,
+    Tensor,
+    &Tensor,
+    Index
+);
+
+macro_rules! tuple_indices {
+    ($(($($ty:ident $idx:tt),+))*) => {
+        $(
+            impl<$($ty: Into<Index>),+> IntoIndices for ($($ty,)+) {
+                fn into_indices(self) -> Vec<Index> {
+                    vec![$(self.$idx.into()),+]
+                }
+            }
+        )*
+    };
+}
+
+tuple_indices! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+}
+
+impl Tensor {
+    /// PyTorch's `x[...]`: numbers, ranges, new axes, an ellipsis, and integer tensors, which broadcast together.
+    ///
+    /// ```
+    /// # use nnc_frontend::prelude::*;
+    /// let x = Tensor::arange(12).view([3, 4]);
+    /// assert_eq!(x.index((1, ..)).to_array_i64()?.as_slice(), Some(&[4, 5, 6, 7][..]));
+    /// assert_eq!(x.index((.., 1..3)).shape().to_string(), "[3, 2]");
+    /// let target = Tensor::from_slice(&[3i64, 0, -1]);
+    /// assert_eq!(x.index([range(3), target]).to_array_i64()?.as_slice(), Some(&[3, 4, 11][..]));
+    /// # Ok::<(), nnc_ir::Diagnostic>(())
+    /// ```
+    #[track_caller]
+    pub fn index(&self, indices: impl IntoIndices) -> Tensor {
+        let ty = live!(self);
+        let indices = indices.into_indices();
+        let n_taken = indices.iter().filter(|index| !matches!(index, Index::NewAxis | Index::Ellipsis)).count();
+        if n_taken > ty.rank() {
+            return fault(format!("index: {n_taken} indices for {ty}"));
+        }
+        let mut result = self.clone();
+        let mut dim = 0;
+        let mut tensors: Vec<(usize, Tensor)> = Vec::new();
+        for index in indices {
+            match index {
+                Index::At(at) => result = result.select(dim as i64, at),
+                Index::Slice { start, end, step } => {
+                    result = result.slice(dim as i64, start, end, step);
+                    dim += 1;
+                }
+                Index::NewAxis => {
+                    result = result.unsqueeze(dim as i64);
+                    dim += 1;
+                }
+                Index::Ellipsis => dim += ty.rank() - n_taken,
+                Index::Tensor(tensor) => {
+                    tensors.push((dim, tensor));
+                    dim += 1;
+                }
+            }
+        }
+        if tensors.is_empty() { result } else { gather_at(&result, tensors) }
+    }
+
+    /// Rows (slices) of `dim` at the positions of a vector: `torch.index_select`.
+    #[track_caller]
+    pub fn index_select(&self, dim: i64, index: &Tensor) -> Tensor {
+        let (ty, index_ty) = (live!(self), live!(index));
+        let dim = sound!(resolve_dim("index_select", dim, &ty));
+        if index_ty.rank() != 1 {
+            return fault(format!("index_select: the index is {index_ty}, expected a vector"));
+        }
+        gather_at(self, vec![(dim, index.clone())])
+    }
+
+    /// `torch.gather`: along `dim`, the element at the position that `index` names; elsewhere the same position. `index`
+    /// has as many dimensions as `self`, no larger than it but for `dim`.
+    #[track_caller]
+    pub fn gather(&self, dim: i64, index: &Tensor) -> Tensor {
+        let (ty, index_ty) = (live!(self), live!(index));
+        let dim = sound!(resolve_dim("gather", dim, &ty));
+        sound!(check_along("gather", &ty, dim, &index_ty));
+        let others: Vec<usize> = (0..ty.rank()).filter(|&other| other != dim).collect();
+        let attrs = if others.iter().all(|&other| ty.shape[other] == index_ty.shape[other]) {
+            GatherAttrs {
+                collapsed_slice_dims: vec![dim],
+                operand_batching_dims: others.clone(),
+                start_indices_batching_dims: others,
+                start_index_map: vec![dim],
+                index_vector_dim: ty.rank(),
+                slice_sizes: vec![1; ty.rank()],
+                ..GatherAttrs::default()
+            }
+        } else {
+            let attrs = GatherAttrs {
+                collapsed_slice_dims: (0..ty.rank()).collect(),
+                start_index_map: (0..ty.rank()).collect(),
+                index_vector_dim: ty.rank(),
+                slice_sizes: vec![1; ty.rank()],
+                ..GatherAttrs::default()
+            };
+            return apply(Op::Gather(attrs), &[self, &coordinates(index, dim)]);
+        };
+        apply(Op::Gather(attrs), &[self, index])
+    }
+
+    /// `torch.scatter_add`: adds each element of `source` to the element of `self` that `index` names along `dim`, in
+    /// row-major order of `index`.
+    #[track_caller]
+    pub fn scatter_add(&self, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
+        scatter("scatter_add", Combiner::Add, self, dim, index, source)
+    }
+
+    /// `torch.scatter`: puts each element of `source` where `index` names along `dim`; of several the last stays.
+    #[track_caller]
+    pub fn scatter(&self, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
+        scatter("scatter", Combiner::Assign, self, dim, index, source)
+    }
+
+    /// The lower triangle of the last two dimensions, up to the diagonal `diagonal`; zeros elsewhere.
+    #[track_caller]
+    pub fn tril(&self, diagonal: i64) -> Tensor {
+        triangle("tril", self, diagonal, false)
+    }
+
+    /// The upper triangle of the last two dimensions, from the diagonal `diagonal` on; zeros elsewhere.
+    #[track_caller]
+    pub fn triu(&self, diagonal: i64) -> Tensor {
+        triangle("triu", self, diagonal, true)
+    }
+}
+
+/// The rules that `gather` and `scatter` along one dimension share.
+#[track_caller]
+fn check_along(what: &str, ty: &TensorType, dim: usize, index: &TensorType) -> Result<(), Tensor> {
+    if !index.dtype.is_int() {
+        return Err(fault(format!("{what}: the index is {index}, expected an integer type")));
+    }
+    if index.rank() != ty.rank() {
+        return Err(fault(format!("{what}: the index is {index}, expected {} dimensions as in {ty}", ty.rank())));
+    }
+    for other in (0..ty.rank()).filter(|&other| other != dim) {
+        let fits = match (index.shape[other].as_const(), ty.shape[other].as_const()) {
+            (Some(index), Some(extent)) => index <= extent,
+            _ => index.shape[other] == ty.shape[other],
+        };
+        if !fits {
+            return Err(fault(format!("{what}: dimension {other} of the index {index} is larger than in {ty}")));
+        }
+    }
+    Ok(())
+}
+
+/// The full coordinates of what `index` names along `dim`: a last dimension that holds one component a dimension.
+#[track_caller]
+fn coordinates(index: &Tensor, dim: usize) -> Tensor {
+    let ty = live!(index);
+    let mut components = Vec::with_capacity(ty.rank());
+    for other in 0..ty.rank() {
+        let component = if other == dim { index.clone() } else { Tensor::iota(ty.dtype, ty.shape.clone(), other) };
+        components.push(component);
+    }
+    Tensor::stack(&components, -1)
+}
+
+#[track_caller]
+fn scatter(what: &str, combiner: Combiner, operand: &Tensor, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
+    let (ty, index_ty, source_ty) = (live!(operand), live!(index), live!(source));
+    let dim = sound!(resolve_dim(what, dim, &ty));
+    sound!(check_along(what, &ty, dim, &index_ty));
+    if source_ty != index_ty.with_dtype(ty.dtype) {
+        return fault(format!("{what}: the source is {source_ty}, expected {}", index_ty.with_dtype(ty.dtype)));
+    }
+    let others: Vec<usize> = (0..ty.rank()).filter(|&other| other != dim).collect();
+    let aligned = others.iter().all(|&other| ty.shape[other] == index_ty.shape[other]);
+    let attrs = ScatterAttrs {
+        update_window_dims: Vec::new(),
+        inserted_window_dims: if aligned { vec![dim] } else { (0..ty.rank()).collect() },
+        input_batching_dims: if aligned { others.clone() } else { Vec::new() },
+        scatter_indices_batching_dims: if aligned { others } else { Vec::new() },
+        scatter_dims_to_operand_dims: if aligned { vec![dim] } else { (0..ty.rank()).collect() },
+        index_vector_dim: ty.rank(),
+        combiner,
+    };
+    let index = if aligned { index.clone() } else { coordinates(index, dim) };
+    apply(Op::Scatter(attrs), &[operand, &index, source])
+}
+
+#[track_caller]
+fn triangle(what: &str, x: &Tensor, diagonal: i64, upper: bool) -> Tensor {
+    let ty = live!(x);
+    let Some(row_dim) = ty.rank().checked_sub(2) else {
+        return fault(format!("{what}: the tensor is {ty}, expected at least two dimensions"));
+    };
+    let rows = Tensor::iota(DType::I64, ty.shape.clone(), row_dim) + diagonal;
+    let columns = Tensor::iota(DType::I64, ty.shape.clone(), row_dim + 1);
+    let mask = if upper { columns.ge(rows) } else { columns.le(rows) };
+    where_(&mask, x, 0)
+}
+
+/// A position counted from the front: negative ones count from the end of an extent that is known.
+#[track_caller]
+fn from_front(index: &Tensor, extent: &Dim) -> Tensor {
+    let ty = live!(index);
+    let counts = matches!(trace::defining_op(index), Some(Op::Iota(_)));
+    match extent.as_const() {
+        Some(extent) if ty.dtype.is_signed() && !counts => where_(&index.lt(0), index + extent as i64, index),
+        _ => index.clone(),
+    }
+}
+
+/// Integer-array indexing: element `b` of the common shape of the index tensors picks the slice at their values.
+///
+/// As in PyTorch, the common shape takes the place of the indexed dimensions if those are neighbors, else it comes
+/// first. Two kinds of dimension become batch dimensions of the gather: symbolic ones that are not indexed (a window
+/// has a known size), and ones that are indexed by a plain count (`range(n)`): that is a pairing, not a search.
+#[track_caller]
+fn gather_at(operand: &Tensor, indexed: Vec<(usize, Tensor)>) -> Tensor {
+    let ty = live!(operand);
+    let mut common = Shape::scalar();
+    for (dim, index) in &indexed {
+        let index_ty = live!(index);
+        if !index_ty.dtype.is_int() {
+            return fault(format!("index: dimension {dim} is indexed by {index_ty}, expected an integer type"));
+        }
+        let Some(shape) = broadcast_shape(&common, &index_ty.shape) else {
+            return fault(format!(
+                "index: the index tensors have shapes {common} and {}, which do not broadcast",
+                index_ty.shape
+            ));
+        };
+        common = shape;
+    }
+    let is_indexed = |dim: usize| indexed.iter().any(|(other, _)| *other == dim);
+    let (symbolic, windows): (Vec<usize>, Vec<usize>) =
+        (0..ty.rank()).filter(|&dim| !is_indexed(dim)).partition(|&dim| ty.shape[dim].as_const().is_none());
+
+    // Result of the gather: the symbolic dimensions, the common shape, the windows.
+    let batch: Vec<Dim> = symbolic.iter().map(|&dim| ty.shape[dim].clone()).chain(common.0.iter().cloned()).collect();
+    let batch = Shape(batch);
+    let mut attrs = GatherAttrs {
+        offset_dims: (batch.rank()..batch.rank() + windows.len()).collect(),
+        operand_batching_dims: symbolic.clone(),
+        start_indices_batching_dims: (0..symbolic.len()).collect(),
+        index_vector_dim: batch.rank(),
+        slice_sizes: vec![1; ty.rank()],
+        ..GatherAttrs::default()
+    };
+    for &dim in &windows {
+        attrs.slice_sizes[dim] = ty.shape[dim].as_const().expect("symbolic dimensions are batch dimensions");
+    }
+    let mut components = Vec::new();
+    for (position, (dim, index)) in indexed.iter().enumerate() {
+        let is_last = position + 1 == indexed.len();
+        let counted = counted_dim(index, &common).map(|common_dim| symbolic.len() + common_dim);
+        match counted.filter(|batch_dim| batch.0[*batch_dim] == ty.shape[*dim]) {
+            Some(batch_dim)
+                // An index vector has at least one component.
+                if (!is_last || !components.is_empty())
+                    && !attrs.start_indices_batching_dims.contains(&batch_dim) =>
+            {
+                attrs.operand_batching_dims.push(*dim);
+                attrs.start_indices_batching_dims.push(batch_dim);
+            }
+            _ => {
+                attrs.collapsed_slice_dims.push(*dim);
+                attrs.start_index_map.push(*dim);
+                let index = from_front(index, &ty.shape[*dim]).long();
+                components.push(stretch(&index, &batch));
+            }
+        }
+    }
+    let indices = match components.as_slice() {
+        [only] => only.clone(),
+        several => Tensor::stack(several, -1),
+    };
+    let gathered = apply(Op::Gather(attrs), &[operand, &indices]);
+
+    // Back to PyTorch's order.
+    let first = indexed[0].0;
+    let adjacent = indexed.iter().enumerate().all(|(position, (dim, _))| *dim == first + position);
+    let common_dims = symbolic.len()..batch.rank();
+    let mut permutation: Vec<usize> = Vec::new();
+    if !adjacent {
+        permutation.extend(common_dims.clone());
+    }
+    for dim in 0..ty.rank() {
+        if dim == first && adjacent {
+            permutation.extend(common_dims.clone());
+        }
+        if let Some(at) = symbolic.iter().position(|&other| other == dim) {
+            permutation.push(at);
+        } else if let Some(at) = windows.iter().position(|&other| other == dim) {
+            permutation.push(batch.rank() + at);
+        }
+    }
+    gathered.permute(permutation)
+}
+
+/// The dimension of `common` along which `index`, broadcast to it, just counts from 0.
+fn counted_dim(index: &Tensor, common: &Shape) -> Option<usize> {
+    let Some(Op::Iota(attrs)) = trace::defining_op(&index.to_tensor()) else { return None };
+    // Only a plain vector: its dimension is the last of the common shape.
+    (attrs.ty.rank() == 1 && common.dims().last() == Some(&attrs.ty.shape[0])).then(|| common.rank() - 1)
+}

@@ -127,13 +127,27 @@ def measure(peers, case, rounds):
     """One result a peer, from `rounds` rounds in which the peers take turns."""
     n = ITERATIONS[case]
     samples = {peer: [] for peer in check(peers, case)}
-    for peer in samples:
-        peer.ask(f"{case} {max(n // 4, 3)}")
+
+    def turn_of(peer, n):
+        try:
+            answer = peer.ask(f"{case} {n}")
+        except PeerFailed as error:
+            answer = {"error": str(error)}
+        if "best_us" in answer:
+            return answer
+        say(f"  {peer.row}: {case}: {answer.get('error')}: left out")
+        del samples[peer]
+        return None
+
+    for peer in list(samples):
+        turn_of(peer, max(n // 4, 3))  # warms up
     for turn in range(rounds):
         order = list(samples)
-        for peer in order[turn % len(order) :] + order[: turn % len(order)]:
+        first = turn % max(len(order), 1)
+        for peer in order[first:] + order[:first]:
             time.sleep(0.02)  # lets the previous peer's threads go to sleep
-            samples[peer].append(peer.ask(f"{case} {n}"))
+            if answer := turn_of(peer, n):
+                samples[peer].append(answer)
     return {
         peer.row: {
             "best_us": min(sample["best_us"] for sample in taken),

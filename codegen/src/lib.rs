@@ -4,4 +4,5 @@
 
 pub mod cranelift;
 pub mod kernel;
+pub mod llvm;
 pub mod target;

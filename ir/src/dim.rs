@@ -11,11 +11,17 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::diagnostic::Diagnostic;
+use crate::names;
+
 /// Values for symbols.
 pub type Bindings = BTreeMap<String, usize>;
 
 /// One extent: a number or a polynomial over symbols.
+///
+/// Serialized as a number or as its text, so that what is read back is in normal form again.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "DimText", try_from = "DimText")]
 pub enum Dim {
     /// A known extent.
     Const(usize),
@@ -23,24 +29,35 @@ pub enum Dim {
     Expr(Arc<DimExpr>),
 }
 
+/// The serialized form of a [`Dim`].
+#[derive(Serialize, Deserialize)]
+enum DimText {
+    Const(usize),
+    Expr(String),
+}
+
 /// A sum of terms in ascending order of their factors; no term has coefficient 0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DimExpr {
     terms: BTreeMap<Vec<Factor>, i64>,
 }
 
 /// An indivisible factor of a term.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Factor {
     Symbol(String),
     FloorDiv(DimExpr, DimExpr),
 }
 
 impl DimExpr {
-    fn constant(value: i64) -> Self {
+    pub(crate) fn constant(value: i64) -> Self {
         let mut expr = Self::default();
         expr.accumulate(Vec::new(), value);
         expr
+    }
+
+    pub(crate) fn symbol(name: impl Into<String>) -> Self {
+        Self::factor(Factor::Symbol(name.into()))
     }
 
     fn factor(factor: Factor) -> Self {
@@ -55,7 +72,7 @@ impl DimExpr {
         }
     }
 
-    fn as_const(&self) -> Option<i64> {
+    pub(crate) fn as_const(&self) -> Option<i64> {
         match self.terms.len() {
             0 => Some(0),
             1 => self.terms.get(&Vec::new()).copied(),
@@ -63,7 +80,8 @@ impl DimExpr {
         }
     }
 
-    fn scaled_sum(&self, other: &Self, scale: i64) -> Self {
+    /// `self + scale * other`.
+    pub(crate) fn scaled_sum(&self, other: &Self, scale: i64) -> Self {
         let mut sum = self.clone();
         for (factors, coefficient) in &other.terms {
             sum.accumulate(factors.clone(), coefficient.saturating_mul(scale));
@@ -71,7 +89,7 @@ impl DimExpr {
         sum
     }
 
-    fn product(&self, other: &Self) -> Self {
+    pub(crate) fn product(&self, other: &Self) -> Self {
         let mut product = Self::default();
         for (lhs, lhs_coefficient) in &self.terms {
             for (rhs, rhs_coefficient) in &other.terms {
@@ -94,7 +112,7 @@ impl DimExpr {
         }
         let mut quotient = Self::default();
         for (factors, coefficient) in &self.terms {
-            if coefficient % divisor_coefficient != 0 {
+            if coefficient.checked_rem(divisor_coefficient)? != 0 {
                 return None;
             }
             let mut rest = factors.clone();
@@ -107,13 +125,40 @@ impl DimExpr {
         Some(quotient)
     }
 
-    fn floor_div(&self, divisor: &Self) -> Self {
+    pub(crate) fn floor_div(&self, divisor: &Self) -> Self {
         if let Some(quotient) = self.exact_div(divisor) {
             return quotient;
         }
-        match (self.as_const(), divisor.as_const()) {
-            (Some(lhs), Some(rhs)) if rhs != 0 => Self::constant(lhs.div_euclid(rhs)),
-            _ => Self::factor(Factor::FloorDiv(self.clone(), divisor.clone())),
+        if let (Some(lhs), Some(rhs)) = (self.as_const(), divisor.as_const())
+            && let Some(truncated) = lhs.checked_div(rhs)
+        {
+            let inexact_below_zero = lhs % rhs != 0 && (lhs < 0) != (rhs < 0);
+            return Self::constant(truncated - i64::from(inexact_below_zero));
+        }
+        Self::factor(Factor::FloorDiv(self.clone(), divisor.clone()))
+    }
+
+    /// Number of symbols and coefficients, at every depth: what it costs to write the expression down.
+    pub(crate) fn size(&self) -> usize {
+        let factor_size = |factor: &Factor| match factor {
+            Factor::Symbol(_) => 1,
+            Factor::FloorDiv(lhs, rhs) => lhs.size() + rhs.size(),
+        };
+        self.terms.keys().map(|factors| 1 + factors.iter().map(factor_size).sum::<usize>()).sum()
+    }
+
+    /// Whether the text needs no parentheses next to an operator: a number, a symbol or a quotient (which brings
+    /// its own).
+    fn is_atom(&self) -> bool {
+        let mut terms = self.terms.iter();
+        match (terms.next(), terms.next()) {
+            (None, _) => true,
+            (Some((factors, &coefficient)), None) => match factors.len() {
+                0 => coefficient >= 0,
+                1 => coefficient == 1,
+                _ => false,
+            },
+            _ => false,
         }
     }
 
@@ -176,8 +221,14 @@ impl fmt::Display for DimExpr {
                     f.write_str("*")?;
                 }
                 match factor {
-                    Factor::Symbol(name) => f.write_str(name)?,
-                    Factor::FloorDiv(lhs, rhs) => write!(f, "(({lhs}) // ({rhs}))")?,
+                    Factor::Symbol(name) => names::write_symbol(f, name)?,
+                    Factor::FloorDiv(lhs, rhs) => {
+                        f.write_str("(")?;
+                        lhs.fmt_operand(f)?;
+                        f.write_str(" // ")?;
+                        rhs.fmt_operand(f)?;
+                        f.write_str(")")?;
+                    }
                 }
             }
         }
@@ -185,10 +236,16 @@ impl fmt::Display for DimExpr {
     }
 }
 
+impl DimExpr {
+    fn fmt_operand(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_atom() { write!(f, "{self}") } else { write!(f, "({self})") }
+    }
+}
+
 impl Dim {
     /// The symbol `name`.
     pub fn symbol(name: impl Into<String>) -> Self {
-        Self::Expr(Arc::new(DimExpr::factor(Factor::Symbol(name.into()))))
+        Self::Expr(Arc::new(DimExpr::symbol(name)))
     }
 
     /// The extent as a number, or `None` if it has a symbol.
@@ -240,14 +297,15 @@ impl Dim {
         symbol.map(|(name, scale)| (name, scale, offset))
     }
 
-    fn expr(&self) -> DimExpr {
+    pub(crate) fn expr(&self) -> DimExpr {
         match self {
             Self::Const(value) => DimExpr::constant(i64::try_from(*value).unwrap_or(i64::MAX)),
             Self::Expr(expr) => (**expr).clone(),
         }
     }
 
-    fn normalize(expr: DimExpr) -> Self {
+    /// The extent an expression stands for. A number below zero becomes 0.
+    pub(crate) fn normalize(expr: DimExpr) -> Self {
         match expr.as_const() {
             Some(value) => Self::Const(value.max(0) as usize),
             None => Self::Expr(Arc::new(expr)),
@@ -300,6 +358,26 @@ impl fmt::Display for Dim {
     }
 }
 
+impl From<Dim> for DimText {
+    fn from(dim: Dim) -> Self {
+        match dim {
+            Dim::Const(value) => Self::Const(value),
+            Dim::Expr(expr) => Self::Expr(expr.to_string()),
+        }
+    }
+}
+
+impl TryFrom<DimText> for Dim {
+    type Error = Diagnostic;
+
+    fn try_from(text: DimText) -> Result<Self, Diagnostic> {
+        match text {
+            DimText::Const(value) => Ok(Self::Const(value)),
+            DimText::Expr(text) => crate::parse::parse_dim(&text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,7 +389,7 @@ mod tests {
         assert_eq!(sum.to_string(), "N + 3");
         assert_eq!(n() - n(), Dim::from(0));
         assert_eq!((n() * Dim::from(784)).exact_div(&Dim::from(784)), Some(n()));
-        assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).to_string(), "((N + 1) // (2))");
+        assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).to_string(), "((N + 1) // 2)");
         let bindings = Bindings::from([("N".to_string(), 64)]);
         assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).substitute(&bindings), Dim::from(32));
     }

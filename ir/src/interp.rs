@@ -25,6 +25,7 @@ mod reduce;
 mod run;
 mod strided;
 
+pub(crate) use movement::transpose;
 pub use random::philox4x32;
 pub use run::{arguments, eval_func, eval_graph};
 

@@ -3,6 +3,7 @@
 //! This crate knows types, ops, graphs, formats and the meaning of each op. It must not know any pass, any layer of the
 //! front end, or any target.
 
+mod attrs;
 pub mod bind;
 pub mod builder;
 pub mod compare;
@@ -12,9 +13,14 @@ pub mod graph;
 pub mod interp;
 pub mod literal;
 pub mod module;
+mod names;
+pub mod npy;
 pub mod ops;
+pub mod parse;
+pub mod print;
 pub mod rewrite;
 pub mod types;
+pub mod verify;
 
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};
@@ -23,5 +29,7 @@ pub use graph::{Graph, Node, NodeData, Value, ValueData};
 pub use literal::{Constant, Scalar, TensorData};
 pub use module::{Func, FuncParam, FuncResult, Module, ParamKind};
 pub use ops::Op;
+pub use parse::{WeightSource, parse_func, parse_module};
+pub use print::Printer;
 pub use rewrite::Rewriter;
 pub use types::{DType, Shape, TensorType};

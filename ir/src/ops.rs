@@ -73,6 +73,8 @@ pub struct OpInfo {
 }
 
 macro_rules! op_table {
+    (@plain $name:ident) => { Some(Op::$name) };
+    (@plain $name:ident ($attr:ty)) => { None };
     ($(
         $(#[doc = $doc:literal])*
         $name:ident $(($attr:ty))? => $mnemonic:literal ($($operand:ident),*) [$($trait:ident),*] $tolerance:ident;
@@ -94,6 +96,16 @@ macro_rules! op_table {
                         tolerance: Tolerance::$tolerance,
                         doc: concat!($($doc, "\n"),*),
                     }, )*
+                }
+            }
+        }
+
+        impl Op {
+            /// The op called `mnemonic`, if it is one without attributes.
+            pub(crate) fn plain(mnemonic: &str) -> Option<Self> {
+                match mnemonic {
+                    $( $mnemonic => op_table!(@plain $name $(($attr))?), )*
+                    _ => None,
                 }
             }
         }

@@ -20,7 +20,7 @@
 //!   %0 = multiply %w, %x : f32[4]
 //!   %1 = reduce %0 {kind = sum, dims = [0]} : f32[]
 //!   %2 = constant 1.0 : f32[]
-//!   %3 = broadcast_in_dim %2 {shape = [4], dims = []} : f32[4]
+//!   %3 = broadcast_in_dim %2 : f32[4]
 //!   %4 = multiply %3, %x : f32[4]
 //!   return %1, %4
 //! }
@@ -33,13 +33,13 @@
 
 use nnc_ir::{Builder, DType, Diagnostic, Func, FuncResult, Graph, Location, Node, ParamKind, Value};
 
+use crate::inline::inline;
+
 pub mod coverage;
 mod flow;
-mod inline;
 mod vjp;
 
 use flow::Flow;
-pub(crate) use inline::inline_fusions;
 use vjp::Site;
 
 /// The function with the gradients of one of its results: `wrt` and `loss` are positions of parameters and of the
@@ -53,7 +53,7 @@ use vjp::Site;
 /// All faults at once: a loss that is no floating-point scalar, a parameter of `wrt` that is not floating-point, and
 /// every parameter without a differentiable path to the loss (see [`coverage::check`]).
 pub fn value_and_grad(func: &Func, wrt: &[usize], loss: usize) -> Result<Func, Vec<Diagnostic>> {
-    let mut graph = inline_fusions(&func.graph);
+    let mut graph = inline(&func.graph);
     let loss_value = check_request(func, &graph, wrt, loss)?;
     let params: Vec<Value> = wrt.iter().map(|&idx| graph.params()[idx]).collect();
     let gradients = gradients(&mut graph, loss_value, &params).map_err(|fault| vec![fault])?;

@@ -1,6 +1,20 @@
-//! Graph to graph passes of nnc: rewrites, differentiation, training steps, fusion, memory planning.
+//! Graph to graph passes of nnc: clean-up rewrites, differentiation, training steps, fusion, memory planning.
 //!
-//! This crate knows graphs and nothing of layers, machine code or devices.
+//! This crate knows graphs and nothing of layers, machine code or devices. [`pipeline`] holds the order of the passes,
+//! in one place.
 
 pub mod autodiff;
+pub mod canonicalize;
+pub mod const_fold;
+pub mod cost;
+pub mod cse;
+pub mod dce;
+pub mod inline;
+pub mod layout;
 pub mod optimizer;
+pub mod pipeline;
+pub mod remark;
+pub mod simplify;
+pub mod specialize;
+
+pub use remark::{Remark, RemarkKind, Remarks};

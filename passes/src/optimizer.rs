@@ -69,7 +69,7 @@ pub struct Update<'a> {
 /// All faults at once: a loss that is no floating-point scalar, no trainable parameter or one without a path to the
 /// loss, and names that are taken.
 pub fn train_step(func: &Func, loss: usize, spec: &OptimizerSpec) -> Result<Func, Vec<Diagnostic>> {
-    let forward = autodiff::inline_fusions(&func.graph);
+    let forward = crate::inline::inline(&func.graph);
     let trained = trained_params(func, &forward, loss)?;
     let optimizer = spec.optimizer();
 

@@ -6,11 +6,23 @@ unsafe extern "C" {
     // The C library's, which the standard library links already.
     fn fmaf(x: f32, y: f32, z: f32) -> f32;
     fn fma(x: f64, y: f64, z: f64) -> f64;
+    fn fmodf(x: f32, y: f32) -> f32;
+    fn fmod(x: f64, y: f64) -> f64;
 }
 
 /// Names of all functions that [`address`] knows.
-pub const NAMES: [&str; 8] =
-    ["nnc_tile_matmul_f32", "nnc_transpose_f32", "memcpy", "memmove", "memset", "memcmp", "fmaf", "fma"];
+pub const NAMES: [&str; 10] = [
+    "nnc_tile_matmul_f32",
+    "nnc_transpose_f32",
+    "memcpy",
+    "memmove",
+    "memset",
+    "memcmp",
+    "fmaf",
+    "fma",
+    "fmodf",
+    "fmod",
+];
 
 /// Address of the runtime function called `name`, or `None` if there is no such function.
 ///
@@ -26,6 +38,8 @@ pub fn address(name: &str) -> Option<usize> {
         "memcmp" => libc::memcmp as *const () as usize,
         "fmaf" => fmaf as *const () as usize,
         "fma" => fma as *const () as usize,
+        "fmodf" => fmodf as *const () as usize,
+        "fmod" => fmod as *const () as usize,
         _ => return None,
     })
 }

@@ -31,24 +31,44 @@ def ir_type(tensor):
     return f"{TYPE_NAMES[tensor.dtype]}[{dims}]"
 
 
-def write(name, op, fn, inputs, attrs="", wrt=()):
-    """Writes `ops/NAME.ir` and `ops/NAME.safetensors`; gradients of `wrt` are those of `sum(out * ct)`."""
+def write(name, op, fn, inputs, attrs="", wrt=(), rounded=False):
+    """Writes `ops/NAME.safetensors` and `ops/NAME.ir`; gradients of `wrt` are those of `sum(out * ct)`.
+
+    With `rounded` the output is computed in `f64` and rounded once, because PyTorch's `f32` kernels flush some tiny results to zero.
+    """
     inputs = {key: value.clone() for key, value in inputs.items()}
     for key in wrt:
         inputs[key].requires_grad_()
     out = fn(*inputs.values())
-    tensors = {f"in.{key}": value for key, value in inputs.items()} | {"out": out}
+    tensors = {f"in.{key}": value for key, value in inputs.items()}
+    tensors["out"] = fn(*(value.double() for value in inputs.values())).float() if rounded else out
     if wrt:
         tensors["ct"] = data.symmetric(out.shape, 900, 1.0)
         grads = torch.autograd.grad(out, [inputs[key] for key in wrt], tensors["ct"])
         tensors |= {f"grad.{key}": grad for key, grad in zip(wrt, grads)}
     data.save(f"ops/{name}.safetensors", tensors)
 
-    params = ", ".join(f"%{key}: {ir_type(value)}" for key, value in inputs.items())
+    (data.HERE / f"ops/{name}.ir").write_text(main_text(op, inputs, attrs, out) + (loss_text(op, inputs, attrs, out, wrt) if wrt else ""))
+
+
+def node(op, inputs, attrs, out):
     operands = ", ".join(f"%{key}" for key in inputs)
-    attrs = f" {{{attrs}}}" if attrs else ""
-    text = f"func @main({params}) -> (out: {ir_type(out)}) {{\n  %0 = {op} {operands}{attrs} : {ir_type(out)}\n  return %0\n}}\n"
-    (data.HERE / f"ops/{name}.ir").write_text(text)
+    return f"%0 = {op} {operands}{f' {{{attrs}}}' if attrs else ''} : {ir_type(out)}"
+
+
+def main_text(op, inputs, attrs, out):
+    params = ", ".join(f"%{key}: {ir_type(value)}" for key, value in inputs.items())
+    return f"func @main({params}) -> (out: {ir_type(out)}) {{\n  {node(op, inputs, attrs, out)}\n  return %0\n}}\n"
+
+
+def loss_text(op, inputs, attrs, out, wrt):
+    """The function whose gradients the file holds: `sum(out * ct)`, with the inputs that have one as trainable parameters."""
+    params = ", ".join(f"{'param ' if key in wrt else ''}%{key}: {ir_type(value)}" for key, value in inputs.items())
+    lines = [node(op, inputs, attrs, out), f"%1 = multiply %0, %ct : {ir_type(out)}"]
+    if out.dim() > 0:
+        lines.append(f"%2 = reduce %1 {{kind = sum, dims = {list(range(out.dim()))}}} : f32[]")
+    body = "".join(f"  {line}\n" for line in lines)
+    return f"\nfunc @loss({params}, %ct: {ir_type(out)}) -> (loss: f32[]) {{\n{body}  return %{len(lines) - 1}\n}}\n"
 
 
 def unary():
@@ -64,21 +84,17 @@ def unary():
         "erf": torch.erf,
     }
     periodic = {"sine": torch.sin, "cosine": torch.cos, "tan": torch.tan}
-    stepped = {
-        "floor": torch.floor,
-        "ceil": torch.ceil,
-        "round_nearest_even": torch.round,
-        "negate": torch.neg,
-        "abs": torch.abs,
-    }
+    odd_or_even = {"negate": torch.neg, "abs": torch.abs}
+    # Flat almost everywhere: PyTorch's gradient is zeros, nnc refuses to differentiate through them.
+    stepped = {"floor": torch.floor, "ceil": torch.ceil, "round_nearest_even": torch.round}
     spread = torch.cat([f32(AWKWARD), regular(500)])
     # Angles beyond 1e5 are left out: there an angle's rounding alone moves it by more than the results can tell.
     angles = spread[~((spread.abs() > 1e5) & spread.isfinite())]
-    for table, x in [(smooth, spread), (periodic, angles), (stepped, spread)]:
+    for table, x, wrt in [(smooth, spread, ["x"]), (periodic, angles, ["x"]), (odd_or_even, spread, ["x"]), (stepped, spread, [])]:
         for op, fn in table.items():
-            write(op, op, fn, {"x": x}, wrt=["x"])
+            write(op, op, fn, {"x": x}, wrt=wrt, rounded=True)
     # The sign of NaN is left out: PyTorch says 0, nnc keeps NaN.
-    write("sign", "sign", torch.sign, {"x": spread[~spread.isnan()]}, wrt=["x"])
+    write("sign", "sign", torch.sign, {"x": spread[~spread.isnan()]})
     write("is_finite", "is_finite", torch.isfinite, {"x": spread})
 
     whole = torch.tensor([0, 1, -1, 7, -8, 2**31 - 1, -(2**31)], dtype=I32)
@@ -112,9 +128,13 @@ def binary():
         "atan2": torch.atan2,
     }
     for op, fn in table.items():
-        write(op, op, fn, {"lhs": lhs, "rhs": rhs})
-        bases = regular(510).abs() + 0.01 if op == "power" else regular(510)
-        write(f"{op}_grad", op, fn, {"lhs": bases, "rhs": regular(511)}, wrt=["lhs", "rhs"])
+        write(op, op, fn, {"lhs": lhs, "rhs": rhs}, rounded=True)
+        x, y = regular(510), regular(511)
+        if op in ("maximum", "minimum"):
+            y[:6] = x[:6]  # ties share the gradient
+        if op == "power":
+            x, y = torch.cat([x.abs() + 0.01, f32([0, 0, 0, 2, -2, -2, 0])]), torch.cat([y, f32([0, 1, 2, 0, 3, 2, 0.5])])
+        write(f"{op}_grad", op, fn, {"lhs": x, "rhs": y}, wrt=["lhs", "rhs"])
     for direction in ("eq", "ne", "lt", "le", "gt", "ge"):
         write(f"compare_{direction}", "compare", getattr(torch, direction), {"lhs": lhs, "rhs": rhs}, f"direction = {direction}")
 
@@ -156,6 +176,9 @@ def reductions():
         write(f"reduce_sum_{suffix}", "reduce", lambda x: torch.sum(x, dims), {"x": x}, f"kind = sum, {attrs}", wrt=["x"])
         write(f"reduce_max_{suffix}", "reduce", lambda x: torch.amax(x, dims), {"x": x}, f"kind = max, {attrs}", wrt=["x"])
         write(f"reduce_min_{suffix}", "reduce", lambda x: torch.amin(x, dims), {"x": x}, f"kind = min, {attrs}", wrt=["x"])
+    tied = x.round()
+    for kind, fn in [("max", torch.amax), ("min", torch.amin)]:
+        write(f"reduce_{kind}_ties", "reduce", lambda x: fn(x, 1), {"x": tied}, f"kind = {kind}, dims = [1]", wrt=["x"])
     zeros = x[:, :, :6].clone()
     zeros[0, 1, 2] = 0.0
     zeros[1, 0, 0] = zeros[1, 0, 5] = 0.0

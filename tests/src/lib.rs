@@ -1,1 +1,3 @@
-//! nnc.
+//! What the test suites of nnc share.
+
+pub mod golden;

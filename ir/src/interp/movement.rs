@@ -28,7 +28,7 @@ fn copy(operand: &TensorData, view: &Strided) -> TensorData {
     TensorData { dtype: operand.dtype, shape: view.shape.clone(), bytes: bytes.into() }
 }
 
-pub(super) fn transpose(permutation: &[usize], operand: &TensorData) -> TensorData {
+pub(crate) fn transpose(permutation: &[usize], operand: &TensorData) -> TensorData {
     let strides = row_major(&operand.shape);
     let view = Strided { shape: pick(&operand.shape, permutation), strides: pick(&strides, permutation), offset: 0 };
     copy(operand, &view)

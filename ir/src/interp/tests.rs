@@ -1,16 +1,77 @@
-//! Hand-computed values of every op.
+//! Hand-computed values of every op, by family.
 
-use super::*;
-use crate::ops::*;
+use super::{EvalError, MAX_ELEMENTS, eval};
+use crate::compare::{Allowance, assert_close};
+use crate::literal::{Scalar, TensorData};
+use crate::ops::Op;
 use crate::types::DType;
 
+mod contract;
+mod elementwise;
+mod graphs;
+mod index;
+mod movement;
+mod reduce;
+
+/// A tensor of `values` rounded to `dtype`.
+fn floats(dtype: DType, shape: &[usize], values: &[f64]) -> TensorData {
+    TensorData::from_doubles(dtype, shape.to_vec(), values.iter().copied())
+}
+
+/// A tensor of `values` wrapped to `dtype`.
+fn ints(dtype: DType, shape: &[usize], values: &[i64]) -> TensorData {
+    TensorData::from_integers(dtype, shape.to_vec(), values.iter().copied())
+}
+
+/// A `f32` tensor of `shape` that counts from 0.
+fn counting(shape: &[usize]) -> TensorData {
+    let n_elements: usize = shape.iter().product();
+    TensorData::from_doubles(DType::F32, shape.to_vec(), (0..n_elements).map(|count| count as f64))
+}
+
+/// The one result of `op`.
+#[track_caller]
+fn value(op: &Op, operands: &[&TensorData]) -> TensorData {
+    let results = eval(op, operands, &[]).unwrap_or_else(|error| panic!("{}: {error}", op.mnemonic()));
+    assert_eq!(results.len(), 1);
+    results.into_iter().next().unwrap()
+}
+
+/// Checks the one result of `op`, bit for bit.
+#[track_caller]
+fn check(op: &Op, operands: &[&TensorData], expected: &TensorData) {
+    assert_close(expected, &value(op, operands), Allowance::EXACT);
+}
+
+/// Checks that `op` refuses the operands.
+#[track_caller]
+fn check_error(op: &Op, operands: &[&TensorData], expected: &str) {
+    assert_eq!(eval(op, operands, &[]).unwrap_err().to_string(), expected);
+}
+
 #[test]
-fn dots_of_the_size_of_an_mlp_layer_are_usable_in_tests() {
-    let lhs = TensorData::from_doubles(DType::F32, vec![64, 784], (0..64 * 784).map(|idx| f64::from(idx % 7) - 3.0));
-    let rhs = TensorData::from_doubles(DType::F32, vec![784, 512], (0..784 * 512).map(|idx| f64::from(idx % 5)));
-    let attrs = DotAttrs { lhs_contract: vec![1], rhs_contract: vec![0], ..DotAttrs::default() };
-    let dot = &eval(&Op::DotGeneral(attrs), &[&lhs, &rhs], &[]).unwrap()[0];
-    assert_eq!(dot.shape, [64, 512]);
-    let expected: f64 = (0..784).map(|k| (f64::from(k % 7) - 3.0) * f64::from(k * 512 % 5)).sum();
-    assert_eq!(dot.get(0).to_f64(), expected);
+fn ops_that_are_only_declared_are_errors() {
+    let x = counting(&[2]);
+    check_error(&Op::Cond, &[&x], "0 regions, expected 2");
+    check_error(
+        &Op::DynamicUpdateSlice,
+        &[&x, &x, &x],
+        "the op is declared but this version of nnc does not define it",
+    );
+    check_error(&Op::Param(0), &[], "a parameter stands only at the head of a graph");
+}
+
+#[test]
+fn shapes_no_machine_can_hold_are_errors() {
+    let zero = Scalar::zero(DType::F32);
+    for extents in
+        [vec![1 << 40], vec![usize::MAX, usize::MAX], vec![1 << 20, 1 << 20, 1 << 20], vec![MAX_ELEMENTS + 1]]
+    {
+        let ty = crate::TensorType { dtype: DType::F32, shape: crate::Shape::fixed(&extents) };
+        let op = Op::Constant(crate::Constant::Splat { ty: ty.clone(), value: zero });
+        assert_eq!(eval(&op, &[], &[]), Err(EvalError::TooLarge(ty)));
+    }
+    let ty = crate::TensorType { dtype: DType::F32, shape: crate::Shape(vec!["N".into()]) };
+    let op = Op::Constant(crate::Constant::Splat { ty: ty.clone(), value: zero });
+    assert_eq!(eval(&op, &[], &[]), Err(EvalError::Symbolic(ty)));
 }

@@ -8,6 +8,9 @@ use nnc_ir::{Builder, DType, Dim, Scalar, Shape, TensorData, TensorType, Value};
 use super::{Cotangents, Site};
 
 /// Each element of the operand gets the sum over its copies. The indices are clamped as the gather clamped them.
+///
+/// A gather that picks one element of each row, as a loss picks the class, needs no scatter: the cotangent of a row is
+/// its element's cotangent at the picked position and zero elsewhere, which is elementwise and can be fused.
 pub(super) fn gather(attrs: &GatherAttrs, mut site: Site<'_>) -> Built<Cotangents> {
     let (operand, indices, g) = (site.operands[0], site.operands[1], site.cotangent);
     let b = &mut site.b;
@@ -17,6 +20,9 @@ pub(super) fn gather(attrs: &GatherAttrs, mut site: Site<'_>) -> Built<Cotangent
     let (indices, largest) = largest_starts(b, indices, attrs.index_vector_dim, &largest)?;
     let zeros = b.zeros_like(indices)?;
     let clamped = b.clamp(zeros, indices, largest)?;
+    if let Some(picked) = Picked::of(attrs, &shape, b.shape(indices)) {
+        return Ok(vec![Some(picked.spread(b, shape, clamped, g)?), None]);
+    }
     let scatter = ScatterAttrs {
         update_window_dims: attrs.offset_dims.clone(),
         inserted_window_dims: attrs.collapsed_slice_dims.clone(),
@@ -28,6 +34,69 @@ pub(super) fn gather(attrs: &GatherAttrs, mut site: Site<'_>) -> Built<Cotangent
     };
     let zeros = b.zeros_like(operand)?;
     Ok(vec![Some(b.scatter(zeros, clamped, g, scatter)?), None])
+}
+
+/// A gather of one element from each row along a dimension; all other dimensions are batch dimensions.
+struct Picked {
+    /// The dimension of the rows.
+    dim: usize,
+    /// The shape of the batch: that of the indices without the index vectors, and of the result.
+    batch: Shape,
+    /// The dimensions of `batch` in the order of the operand's other dimensions, followed by those of extent 1.
+    order: Vec<usize>,
+}
+
+impl Picked {
+    fn of(attrs: &GatherAttrs, operand: &Shape, indices: &Shape) -> Option<Self> {
+        let &[dim] = attrs.start_index_map.as_slice() else {
+            return None;
+        };
+        if attrs.operand_batching_dims.len() + 1 != operand.rank() || attrs.slice_sizes[dim] != 1 {
+            return None;
+        }
+        let in_batch = |indices_dim: usize| indices_dim - usize::from(indices_dim > attrs.index_vector_dim);
+        let mut batching: Vec<(usize, usize)> = attrs
+            .operand_batching_dims
+            .iter()
+            .zip(&attrs.start_indices_batching_dims)
+            .map(|(&operand_dim, &indices_dim)| (operand_dim, in_batch(indices_dim)))
+            .collect();
+        batching.sort_unstable();
+        let mut order: Vec<usize> = batching.into_iter().map(|(_, batch_dim)| batch_dim).collect();
+        let kept = (0..indices.rank()).filter(|&at| at != attrs.index_vector_dim);
+        let batch = Shape(kept.map(|at| indices[at].clone()).collect());
+        // One element a row: whatever else the batch has is of extent 1. A window dimension may be of extent 1, too.
+        for at in 0..batch.rank() {
+            if !order.contains(&at) {
+                if batch[at] != Dim::from(1) {
+                    return None;
+                }
+                order.push(at);
+            }
+        }
+        Some(Self { dim, batch, order })
+    }
+
+    /// A tensor of `shape` with the elements of `g` at the positions `picked` along the rows, among zeros.
+    fn spread(&self, b: &mut Builder<'_>, shape: Shape, picked: Value, g: Value) -> Built {
+        // Narrow index types cannot count the positions of a row.
+        let dtype = if b.dtype(picked).size() < 4 { DType::I32 } else { b.dtype(picked) };
+        let picked = b.convert(picked, dtype)?;
+        let (picked, g) = (self.along_rows(b, &shape, picked)?, self.along_rows(b, &shape, g)?);
+        let position = b.iota(TensorType { dtype, shape }, self.dim)?;
+        let is_picked = b.eq(position, picked)?;
+        let zeros = b.zeros_like(g)?;
+        b.select(is_picked, g, zeros)
+    }
+
+    /// The elements of `value`, one for each row, repeated along the rows of `shape`.
+    fn along_rows(&self, b: &mut Builder<'_>, shape: &Shape, value: Value) -> Built {
+        let others: Vec<usize> = (0..shape.rank()).filter(|&dim| dim != self.dim).collect();
+        let value = b.reshape(value, self.batch.clone())?;
+        let value = b.transpose(value, &self.order)?;
+        let value = b.reshape(value, Shape(others.iter().map(|&dim| shape[dim].clone()).collect()))?;
+        b.broadcast_in_dim(value, shape.clone(), &others)
+    }
 }
 
 /// One rule a combiner. An update that was dropped gets no gradient.

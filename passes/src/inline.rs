@@ -1,9 +1,19 @@
-//! Dissolves fusions: autodiff runs before `fuse`, and on a graph that was fused already it undoes that first.
+//! Inlining: fusion regions dissolve into the nodes they hold. The inverse of `fuse`.
+//!
+//! ```text
+//! %0 = fusion %x {kind = pointwise} (%a: f32[4]) {
+//!   %0 = negate %a : f32[4]
+//!   %1 = exponential %0 : f32[4]               %0 = negate %x : f32[4]
+//!   return %1                          ->      %1 = exponential %0 : f32[4]
+//! } : f32[4]
+//! ```
+//!
+//! Differentiation starts with it, and so does the pipeline: a function that was fused already is fused afresh.
 
-use nnc_ir::{Graph, Node, Op, Rewriter, Value};
+use nnc_ir::{Graph, Op, Rewriter, Value};
 
 /// The graph with the nodes of every fusion region in place of the fusion, nested ones included.
-pub(crate) fn inline_fusions(graph: &Graph) -> Graph {
+pub fn inline(graph: &Graph) -> Graph {
     let mut rewriter = Rewriter::new(graph);
     for (node, data) in graph.nodes() {
         if let Op::Fusion(_) = data.op {
@@ -20,7 +30,7 @@ pub(crate) fn inline_fusions(graph: &Graph) -> Graph {
 }
 
 /// Appends the nodes of `region` to `into`, with `operands` for its parameters, and gives its results.
-fn splice(region: &Graph, operands: &[Value], into: &mut Graph) -> Vec<Value> {
+pub fn splice(region: &Graph, operands: &[Value], into: &mut Graph) -> Vec<Value> {
     let mut map: Vec<Option<Value>> = vec![None; region.n_values()];
     for (param, operand) in region.params().iter().zip(operands) {
         map[param.idx()] = Some(*operand);
@@ -33,7 +43,7 @@ fn splice(region: &Graph, operands: &[Value], into: &mut Graph) -> Vec<Value> {
             Op::Fusion(_) => splice(&data.regions[0], &operands, into),
             _ => {
                 let types = data.results().map(|result| region.ty(result).clone()).collect();
-                let node: Node =
+                let node =
                     into.push_typed(data.op.clone(), &operands, data.regions.clone(), types, data.location.clone());
                 into.node(node).results().collect()
             }
@@ -43,4 +53,18 @@ fn splice(region: &Graph, operands: &[Value], into: &mut Graph) -> Vec<Value> {
         }
     }
     region.results().iter().map(|&result| get(&map, result)).collect()
+}
+
+/// The graph without `stop_gradient`, which means nothing once gradients have been taken.
+pub fn erase_markers(graph: &Graph) -> Graph {
+    let mut rewriter = Rewriter::new(graph);
+    for (node, data) in graph.nodes() {
+        match data.op {
+            Op::StopGradient => rewriter.map(data.result(), rewriter.get(data.operands[0])),
+            _ => {
+                rewriter.copy(node);
+            }
+        }
+    }
+    rewriter.finish()
 }

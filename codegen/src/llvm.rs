@@ -1,0 +1,11 @@
+//! The LLVM tier: optimized host code, and PTX for NVIDIA GPUs.
+//!
+//! [`text`] writes LLVM IR and needs no toolkit. Everything below it (parsing, passes, machine code) needs the feature
+//! `llvm`; without it, the same functions say how to get it.
+
+mod fmod;
+#[cfg(feature = "llvm")]
+pub mod host;
+#[cfg(feature = "llvm")]
+pub mod nvptx;
+pub mod text;

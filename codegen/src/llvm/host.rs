@@ -1,0 +1,93 @@
+//! Machine code for the processor nnc runs on, through LLVM.
+
+use inkwell::OptimizationLevel;
+use inkwell::context::Context;
+use inkwell::memory_buffer::MemoryBuffer;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine};
+
+use super::text::{Dialect, emit_module};
+use crate::kernel::Kernel;
+use crate::target::EmitError;
+
+/// Vectors are explicit, so a light pipeline loses nothing: registers for `alloca`s, shared subexpressions, loop
+/// invariants.
+const PASSES: &str =
+    "function(sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
+
+/// What the tier makes of a list of kernels.
+#[derive(Clone, Debug)]
+pub struct HostCode {
+    /// Target triple.
+    pub triple: String,
+    /// Processor features the code may use.
+    pub features: Vec<String>,
+    /// A relocatable ELF object with one symbol a kernel.
+    pub elf: Vec<u8>,
+}
+
+/// Compiles kernels for the machine nnc runs on.
+///
+/// # Errors
+/// A kernel with GPU constructs, or text LLVM refuses (a bug of nnc's).
+pub fn compile(kernels: &[Kernel]) -> Result<HostCode, EmitError> {
+    let (triple, elf) = emit(kernels, FileType::Object)?;
+    Ok(HostCode { triple, features: used_features(), elf })
+}
+
+/// Disassembly-like assembly text of the kernels.
+///
+/// # Errors
+/// As for [`compile`].
+pub fn assembly(kernels: &[Kernel]) -> Result<String, EmitError> {
+    let (_, text) = emit(kernels, FileType::Assembly)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn emit(kernels: &[Kernel], form: FileType) -> Result<(String, Vec<u8>), EmitError> {
+    let fail = |message: String| EmitError { kernel: kernel_names(kernels), message };
+    let mut text = emit_module(kernels, Dialect::Host)?;
+    text.push_str("!0 = distinct !{!0, !1}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n");
+    let machine = machine().map_err(fail)?;
+    let context = Context::create();
+    let buffer = MemoryBuffer::create_from_memory_range_copy(text.as_bytes(), "nnc");
+    let module = context.create_module_from_ir(buffer).map_err(|error| fail(format!("LLVM: {error}")))?;
+    module.set_triple(&machine.get_triple());
+    module.set_data_layout(&machine.get_target_data().get_data_layout());
+    module.verify().map_err(|error| fail(format!("LLVM: {error}")))?;
+    module
+        .run_passes(PASSES, &machine, PassBuilderOptions::create())
+        .map_err(|error| fail(format!("LLVM: {error}")))?;
+    let code = machine.write_to_memory_buffer(&module, form).map_err(|error| fail(format!("LLVM: {error}")))?;
+    Ok((machine.get_triple().as_str().to_string_lossy().into_owned(), code.as_slice().to_vec()))
+}
+
+fn kernel_names(kernels: &[Kernel]) -> String {
+    kernels.iter().map(|kernel| kernel.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn machine() -> Result<TargetMachine, String> {
+    Target::initialize_native(&InitializationConfig::default())?;
+    let triple = TargetMachine::get_default_triple();
+    let target = Target::from_triple(&triple).map_err(|error| error.to_string())?;
+    let cpu = TargetMachine::get_host_cpu_name();
+    let features = TargetMachine::get_host_cpu_features();
+    target
+        .create_target_machine(
+            &triple,
+            &cpu.to_string(),
+            &features.to_string(),
+            OptimizationLevel::Default,
+            RelocMode::PIC,
+            CodeModel::Small,
+        )
+        .ok_or_else(|| "LLVM has no machine for this processor".to_string())
+}
+
+/// The features of this machine that decide which code runs on it, by their Linux names.
+fn used_features() -> Vec<String> {
+    let all = TargetMachine::get_host_cpu_features().to_string();
+    let has = |name: &str| all.split(',').any(|feature| feature.strip_prefix('+') == Some(name));
+    let known = ["sse4.1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"];
+    known.into_iter().filter(|name| has(name)).map(str::to_string).collect()
+}

@@ -1,0 +1,73 @@
+//! Runs kernels on the interpreter and as machine code, and compares the bits.
+#![allow(dead_code, unreachable_pub)]
+
+use nnc_codegen::kernel::{Kernel, interp, verify};
+use nnc_ir::DType;
+use nnc_runtime::loader::LoadedObject;
+use nnc_runtime::program::CpuKernel;
+
+/// Emitters to hold against the interpreter: name and a function from kernels to an ELF object.
+pub type Emitter = (&'static str, fn(&[Kernel]) -> Vec<u8>);
+
+/// The CPU emitters of this build.
+pub fn emitters() -> Vec<Emitter> {
+    vec![
+        ("cranelift", |kernels| nnc_codegen::cranelift::compile(kernels).expect("kernels compile").elf),
+        #[cfg(feature = "llvm")]
+        ("llvm", |kernels| nnc_codegen::llvm::host::compile(kernels).expect("kernels compile").elf),
+    ]
+}
+
+/// Runs `kernel` from `elf` in one call over the whole parallel loop. Tensors are copied to aligned memory.
+pub fn run_object(elf: &[u8], kernel: &Kernel, tensors: &mut [Vec<u8>], bindings: &[usize]) {
+    let object = LoadedObject::load(elf).expect("the object loads");
+    let address = object.function(&kernel.name).expect("the kernel is in the object");
+    // SAFETY: the emitter gave the symbol this signature.
+    let entry: CpuKernel = unsafe { std::mem::transmute(address) };
+    let words = |bytes: usize| bytes.div_ceil(64);
+    let mut memory: Vec<Vec<[u64; 8]>> = tensors.iter().map(|tensor| vec![[0; 8]; words(tensor.len()) + 1]).collect();
+    let start = |block: &mut Vec<[u64; 8]>| {
+        let address = block.as_mut_ptr().cast::<u8>();
+        address.wrapping_add(address.align_offset(64))
+    };
+    let pointers: Vec<*mut u8> = memory.iter_mut().map(start).collect();
+    for (tensor, &pointer) in tensors.iter().zip(&pointers) {
+        // SAFETY: each block has room for the tensor after alignment.
+        unsafe { pointer.copy_from_nonoverlapping(tensor.as_ptr(), tensor.len()) };
+    }
+    let args: Vec<*mut u8> = bindings.iter().map(|&tensor| pointers[tensor]).collect();
+    // SAFETY: the kernel was checked by the interpreter on tensors of the same sizes.
+    unsafe { entry(args.as_ptr(), 0, kernel.parallel_extent()) };
+    for (tensor, &pointer) in tensors.iter_mut().zip(&pointers) {
+        let len = tensor.len();
+        // SAFETY: as above.
+        unsafe { tensor.as_mut_ptr().copy_from_nonoverlapping(pointer, len) };
+    }
+}
+
+/// The first element at which two tensors differ, NaNs being equal to each other.
+pub fn first_difference(dtype: DType, expected: &[u8], found: &[u8]) -> Option<String> {
+    let read = |bytes: &[u8]| nnc_ir::Scalar::read(dtype, bytes);
+    let size = dtype.size();
+    expected.chunks_exact(size).zip(found.chunks_exact(size)).enumerate().find_map(|(idx, (lhs, rhs))| {
+        let (lhs, rhs) = (read(lhs), read(rhs));
+        let both_nan = dtype.is_float() && lhs.to_f64().is_nan() && rhs.to_f64().is_nan();
+        (lhs != rhs && !both_nan).then(|| format!("element {idx}: expected {lhs}, found {rhs}"))
+    })
+}
+
+/// Runs the kernel everywhere and requires the interpreter's bits of every emitter.
+pub fn check(kernel: &Kernel, tensors: &[Vec<u8>], bindings: &[usize]) {
+    verify(kernel).unwrap_or_else(|faults| panic!("{}\n{kernel}", faults.join("\n")));
+    let mut expected = tensors.to_vec();
+    interp::run(kernel, &mut expected, bindings).unwrap_or_else(|fault| panic!("{fault}\n{kernel}"));
+    for (name, emit) in emitters() {
+        let mut found = tensors.to_vec();
+        run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut found, bindings);
+        for ((_, buffer), &tensor) in kernel.args().zip(bindings) {
+            if let Some(difference) = first_difference(buffer.dtype, &expected[tensor], &found[tensor]) {
+                panic!("{name}: {} {difference}\n{kernel}", buffer.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Gradients of functions with symbolic dimensions: differentiated once, evaluated at several extents, equal to those
+//! of the function with fixed dimensions.
+
+use nnc_ir::builder::Built;
+use nnc_ir::ops::{DotAttrs, GatherAttrs, PadAttrs, SliceAttrs};
+use nnc_ir::{Bindings, Builder, DType, Dim, Graph, Location, Shape, TensorData, TensorType, Value};
+
+use crate::table::spread;
+use crate::{differentiate, eval};
+
+/// Builds the scalar function of `f64` parameters of the given shapes and differentiates it.
+fn gradient_graph(shapes: &[Shape], build: &dyn Fn(&mut Builder<'_>, &[Value]) -> Built) -> Graph {
+    let mut graph = Graph::new();
+    let params: Vec<Value> = shapes
+        .iter()
+        .map(|shape| graph.param(TensorType { dtype: DType::F64, shape: shape.clone() }, Location::unknown()))
+        .collect();
+    let mut b = Builder::new(&mut graph, Location::unknown());
+    let result = build(&mut b, &params).expect("the test function is well typed");
+    let wave = b.sine(result).expect("floats");
+    let dims: Vec<usize> = (0..b.shape(wave).rank()).collect();
+    let sum = b.reduce_sum(wave, &dims).expect("a number");
+    graph.set_results(vec![sum]);
+    differentiate("symbolic", &graph)
+}
+
+/// Compares differentiating and binding with binding and differentiating.
+fn check(shapes: &[&[Dim]], n: &[usize], build: impl Fn(&mut Builder<'_>, &[Value]) -> Built) {
+    let shapes: Vec<Shape> = shapes.iter().map(|dims| Shape(dims.to_vec())).collect();
+    let symbolic = gradient_graph(&shapes, &build);
+    assert!(!symbolic.is_fixed(), "the case has a symbolic dimension");
+    for &extent in n {
+        let bindings = Bindings::from([("N".to_string(), extent)]);
+        let fixed: Vec<Shape> = shapes.iter().map(|shape| shape.substitute(&bindings)).collect();
+        let inputs: Vec<TensorData> = fixed
+            .iter()
+            .enumerate()
+            .map(|(seed, shape)| spread(&shape.as_fixed().expect("bound"), -1.0, 1.0, seed))
+            .collect();
+        let bound = symbolic.substitute(&bindings).expect("the gradient holds at every extent");
+        let found = eval("symbolic", &bound, &inputs);
+        let expected = eval("fixed", &gradient_graph(&fixed, &build), &inputs);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found.shape, expected.shape);
+            for (found, expected) in found.to_f64().into_iter().zip(expected.to_f64()) {
+                assert!((found - expected).abs() < 1e-12, "N = {extent}: found {found}, expected {expected}");
+            }
+        }
+    }
+}
+
+fn n() -> Dim {
+    Dim::symbol("N")
+}
+
+#[test]
+fn contractions_and_broadcasts() {
+    check(&[&[n(), Dim::from(3)], &[Dim::from(2), Dim::from(3)], &[Dim::from(2)]], &[1, 5], |b, x| {
+        let attrs = DotAttrs { lhs_contract: vec![1], rhs_contract: vec![1], ..DotAttrs::default() };
+        let product = b.dot(x[0], x[1], attrs)?;
+        let bias = b.broadcast_to(x[2], b.shape(product).clone())?;
+        b.add(product, bias)
+    });
+}
+
+#[test]
+fn contraction_over_the_symbol() {
+    check(&[&[n(), Dim::from(3)], &[n(), Dim::from(2)]], &[1, 4], |b, x| {
+        b.dot(x[0], x[1], DotAttrs { lhs_contract: vec![0], rhs_contract: vec![0], ..DotAttrs::default() })
+    });
+}
+
+#[test]
+fn slices_by_constants_and_by_the_symbol() {
+    // All but the first and the last row, every second one.
+    check(&[&[n(), Dim::from(2)]], &[3, 6, 7], |b, x| {
+        let limit = vec![b.shape(x[0])[0].clone() - Dim::from(1), Dim::from(2)];
+        b.slice(x[0], SliceAttrs { start: vec![Dim::from(1), Dim::from(0)], limit, stride: vec![2, 1] })
+    });
+    // The middle third.
+    check(&[&[n() * Dim::from(3)]], &[1, 4], |b, x| {
+        let third = b.shape(x[0])[0].exact_div(&Dim::from(3)).expect("a multiple of 3");
+        b.slice_dim(x[0], 0, third.clone(), third * Dim::from(2))
+    });
+}
+
+#[test]
+fn concatenation_and_padding() {
+    check(&[&[n()], &[n() + Dim::from(2)], &[]], &[1, 3], |b, x| {
+        let joined = b.concatenate(&[x[0], x[1], x[0]], 0)?;
+        b.pad(joined, x[2], PadAttrs { low: vec![-1], high: vec![2], interior: vec![1] })
+    });
+}
+
+#[test]
+fn reductions() {
+    check(&[&[Dim::from(2), n()]], &[1, 4], |b, x| b.reduce_max(x[0], &[1]));
+    check(&[&[Dim::from(2), n(), Dim::from(3)]], &[1, 4], |b, x| b.reduce_prod(x[0], &[0, 1]));
+}
+
+#[test]
+fn lookups_in_a_table_of_unknown_length() {
+    check(&[&[n(), Dim::from(2)]], &[1, 3, 5], |b, x| {
+        let indices = b.tensor(TensorData::from_i64(vec![4], &[2, 9, 0, -3]))?;
+        b.gather(
+            x[0],
+            indices,
+            GatherAttrs {
+                offset_dims: vec![1],
+                collapsed_slice_dims: vec![0],
+                start_index_map: vec![0],
+                index_vector_dim: 1,
+                slice_sizes: vec![1, 2],
+                ..GatherAttrs::default()
+            },
+        )
+    });
+    // Index vectors with a symbolic and a fixed bound.
+    check(&[&[n(), Dim::from(2)]], &[1, 4], |b, x| {
+        let indices = b.tensor(TensorData::from_i64(vec![3, 2], &[2, 0, 9, 5, 0, -1]))?;
+        b.gather(
+            x[0],
+            indices,
+            GatherAttrs {
+                collapsed_slice_dims: vec![0, 1],
+                start_index_map: vec![0, 1],
+                index_vector_dim: 1,
+                slice_sizes: vec![1, 1],
+                ..GatherAttrs::default()
+            },
+        )
+    });
+}

@@ -1,0 +1,89 @@
+//! Programs made by hand: the executor is tested without a compiler.
+
+use nnc_runtime::program::{
+    Code, Constant, ElemType, Input, InputRole, KernelInfo, Launch, Output, Place, Program, TensorSpec,
+};
+use object::write::{self, StandardSection, SymbolSection};
+use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
+
+/// Machine code of `for i in begin..end { args[2][i] = args[0][i] + args[1][i] }` over `f32`.
+const ADD: [u8; 37] = [
+    0x48, 0x8b, 0x07, // mov rax, [rdi]
+    0x48, 0x8b, 0x4f, 0x08, // mov rcx, [rdi + 8]
+    0x48, 0x8b, 0x7f, 0x10, // mov rdi, [rdi + 16]
+    0x48, 0x39, 0xd6, // next: cmp rsi, rdx
+    0x73, 0x14, // jae done
+    0xf3, 0x0f, 0x10, 0x04, 0xb0, // movss xmm0, [rax + 4 * rsi]
+    0xf3, 0x0f, 0x58, 0x04, 0xb1, // addss xmm0, [rcx + 4 * rsi]
+    0xf3, 0x0f, 0x11, 0x04, 0xb7, // movss [rdi + 4 * rsi], xmm0
+    0x48, 0xff, 0xc6, // inc rsi
+    0xeb, 0xe7, // jmp next
+    0xc3, // done: ret
+];
+
+/// An object with the one kernel `add`.
+pub(crate) fn object() -> Vec<u8> {
+    let mut object = write::Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
+    let section = object.section_id(StandardSection::Text);
+    let offset = object.append_section_data(section, &ADD, 16);
+    object.add_symbol(write::Symbol {
+        name: b"add".to_vec(),
+        value: offset,
+        size: ADD.len() as u64,
+        kind: SymbolKind::Text,
+        scope: SymbolScope::Linkage,
+        weak: false,
+        section: SymbolSection::Section(section),
+        flags: SymbolFlags::None,
+    });
+    object.write().expect("a valid object")
+}
+
+/// A training step in miniature over vectors of `len` elements, in chunks of `chunk`:
+///
+/// ```text
+/// h = x + x            (arena)
+/// y = h + c            (output; c is a constant, all 0.5)
+/// w = w + h            (output donated into the state w, at first all 10)
+/// ```
+pub(crate) fn step(len: usize, chunk: u64) -> Program {
+    let spec = TensorSpec { elem: ElemType::F32, shape: vec![len] };
+    let splat = |value: f32| value.to_le_bytes().repeat(len);
+    let launch = |args: [Place; 3], label: &str| Launch {
+        kernel: 0,
+        args: args.to_vec(),
+        extent: len as u64,
+        chunk,
+        grid: [1; 3],
+        label: label.to_owned(),
+    };
+    let input = |name: &str, role, initial| Input { name: name.to_owned(), spec: spec.clone(), role, initial };
+    let output = |name: &str, place| Output { name: name.to_owned(), spec: spec.clone(), place };
+    let h = Place::Arena(0);
+    Program {
+        name: "step".to_owned(),
+        target: "cpu".to_owned(),
+        tier: "hand".to_owned(),
+        inputs: vec![input("x", InputRole::Data, None), input("w", InputRole::State, Some(splat(10.0)))],
+        outputs: vec![output("y", Place::Output(0)), output("w", Place::Input(1))],
+        constants: vec![Constant { spec: spec.clone(), data: splat(0.5) }],
+        arena_bytes: (len * 4).next_multiple_of(64) as u64,
+        kernels: vec![KernelInfo {
+            symbol: "add".to_owned(),
+            bytes: 12 * len as u64,
+            flops: len as u64,
+            block: [1; 3],
+            shared_bytes: 0,
+        }],
+        launches: vec![
+            launch([Place::Input(0), Place::Input(0), h], "double"),
+            launch([h, Place::Constant(0), Place::Output(0)], "bias"),
+            launch([Place::Input(1), h, Place::Input(1)], "update"),
+        ],
+        code: Code::Object {
+            triple: "x86_64-unknown-linux-gnu".to_owned(),
+            features: vec!["sse2".to_owned()],
+            elf: object(),
+        },
+    }
+}

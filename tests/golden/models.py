@@ -18,6 +18,15 @@ STEPS = 10
 PREFIX = 64
 
 
+class LinearLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lin = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.lin(x)
+
+
 class TinyModel(nn.Module):
     def __init__(self):
         super().__init__()
@@ -66,9 +75,94 @@ def labels(batch):
     return data.integers((batch,), 200, 10)
 
 
+class Text:
+    """Writes the body of an `.ir` function, statement by statement."""
+
+    def __init__(self):
+        self.lines = []
+
+    def node(self, op, operands, dims, attrs="", dtype="f32"):
+        """Appends a node whose result has extents `dims`; gives its name."""
+        name = f"%{len(self.lines)}"
+        operands = "".join(f" {operand}" if idx == 0 else f", {operand}" for idx, operand in enumerate(operands))
+        attrs = f" {{{attrs}}}" if attrs else ""
+        self.lines.append(f"  {name} = {op}{operands}{attrs} : {dtype}{list(dims)}")
+        return name
+
+    def constant(self, value):
+        name = f"%{len(self.lines)}"
+        self.lines.append(f"  {name} = constant {value!r} : f32[]")
+        return name
+
+    def linear(self, x, name, batch, layer):
+        product = self.node(
+            "dot_general", [x, f"%{name}.weight"], (batch, layer.out_features), "lhs_contract = [1], rhs_contract = [1]"
+        )
+        bias = self.node("broadcast_in_dim", [f"%{name}.bias"], (batch, layer.out_features), "dims = [1]")
+        return self.node("add", [product, bias], (batch, layer.out_features))
+
+    def relu(self, x, dims):
+        # A comparison, not `maximum`: the gradient at 0 is 0, while `maximum` would share it.
+        zero = self.node("broadcast_in_dim", [self.constant(0.0)], dims, "dims = []")
+        positive = self.node("compare", [x, zero], dims, "direction = gt", "bool")
+        return self.node("select", [positive, x, zero], dims)
+
+    def log_softmax(self, x, rows, columns):
+        largest = self.node("reduce", [x], (rows,), "kind = max, dims = [1]")
+        shift = self.node("broadcast_in_dim", [self.node("stop_gradient", [largest], (rows,))], (rows, columns), "dims = [0]")
+        shifted = self.node("subtract", [x, shift], (rows, columns))
+        total = self.node("reduce", [self.node("exponential", [shifted], (rows, columns))], (rows,), "kind = sum, dims = [1]")
+        log = self.node("broadcast_in_dim", [self.node("log", [total], (rows,))], (rows, columns), "dims = [0]")
+        return self.node("subtract", [shifted, log], (rows, columns))
+
+    def mean(self, x, dims, sign=1.0):
+        total = self.node("reduce", [x], (), f"kind = sum, dims = {list(range(len(dims)))}")
+        return self.node("multiply", [total, self.constant(sign / math.prod(dims))], ())
+
+    def cross_entropy(self, x, rows, columns):
+        picked = self.node(
+            "gather",
+            [self.log_softmax(x, rows, columns), "%y"],
+            (rows,),
+            "collapsed_slice_dims = [1], operand_batching_dims = [0], start_indices_batching_dims = [0], start_index_map = [1], "
+            "index_vector_dim = 1, slice_sizes = [1, 1]",
+        )
+        return self.mean(picked, (rows,), -1.0)
+
+    def mse(self, x, rows, columns):
+        difference = self.node("subtract", [x, "%y"], (rows, columns))
+        return self.mean(self.node("multiply", [difference, difference], (rows, columns)), (rows, columns))
+
+
+def write_text(name, model, x, target, loss_name):
+    """Writes `models/NAME.ir`: the model and its loss as one function of inputs and parameters."""
+    text = Text()
+    batch = x.shape[0]
+    value = "%x"
+    features = math.prod(x.shape[1:])
+    for layer_name, layer in model.named_modules():
+        match layer:
+            case nn.Flatten():
+                value = text.node("reshape", [value], (batch, features))
+            case nn.Linear():
+                value = text.linear(value, layer_name, batch, layer)
+                features = layer.out_features
+            case nn.ReLU():
+                value = text.relu(value, (batch, features))
+            case nn.Softmax():
+                value = text.node("exponential", [text.log_softmax(value, batch, features)], (batch, features))
+    loss = getattr(text, loss_name)(value, batch, features)
+
+    dtype = "i64" if target.dtype == torch.int64 else "f32"
+    params = [f"%x: f32{list(x.shape)}", f"%y: {dtype}{list(target.shape)}"]
+    params += [f"param %{key}: f32{list(param.shape)}" for key, param in model.named_parameters()]
+    header = f"func @loss({', '.join(params)}) -> (loss: f32[], out: f32[{batch}, {features}]) {{"
+    (data.HERE / f"models/{name}.ir").write_text("\n".join([header, *text.lines, f"  return {loss}, {value}", "}", ""]))
+
+
 def write(name, make_model, x, target, loss_fn, lr, whole=True):
     model = initialize(make_model())
-    tensors = {}
+    tensors = {"lr": torch.tensor(lr)}
 
     def put(key, tensor):
         if whole:
@@ -102,11 +196,12 @@ def write(name, make_model, x, target, loss_fn, lr, whole=True):
         for key, param in model.named_parameters():
             put(f"after10.{variant}.{key}", param)
     data.save(f"models/{name}.safetensors", tensors)
+    write_text(name, model, x, target, "mse" if loss_fn is nn.functional.mse_loss else "cross_entropy")
 
 
 def generate():
     cross_entropy, mse = nn.functional.cross_entropy, nn.functional.mse_loss
-    write("linear_layer", lambda: nn.Linear(3, 2), data.unit((1, 3), 100), data.symmetric((1, 2), 201, 1.0), mse, lr=0.1)
+    write("linear_layer", LinearLayer, data.unit((1, 3), 100), data.symmetric((1, 2), 201, 1.0), mse, lr=0.1)
     x = data.symmetric((4, 100), 100, 2.0)
     write("tiny_model_mse", TinyModel, x, data.unit((4, 10), 201), mse, lr=0.1)
     write("tiny_model_cross_entropy", TinyModel, x, labels(4), cross_entropy, lr=0.1)

@@ -124,3 +124,27 @@ fn report(unequal: &[usize], expected: &TensorData, found: &TensorData) -> Resul
     let (n, of) = (unequal.len(), expected.len());
     Err(format!("{n} of {of} elements differ; element {idx} is {}, expected {}", found.get(idx), expected.get(idx)))
 }
+
+/// The hash behind the inputs that golden files leave out (`tests/golden/README.md`): MurmurHash3's finalizer.
+pub fn hash(idx: u32, salt: u32) -> u32 {
+    let mut h = idx.wrapping_add(salt.wrapping_mul(0x9E37_79B9));
+    h = (h ^ h >> 16).wrapping_mul(0x85EB_CA6B);
+    h = (h ^ h >> 13).wrapping_mul(0xC2B2_AE35);
+    h ^ h >> 16
+}
+
+/// A tensor of `unit(i, salt)`, in [0, 1).
+pub fn unit(shape: &[usize], salt: u32) -> TensorData {
+    let values: Vec<f32> = (0..shape.iter().product::<usize>()).map(|idx| unit_at(idx, salt)).collect();
+    TensorData::from_f32(shape.to_vec(), &values)
+}
+
+/// A tensor of `(2 * unit(i, salt) - 1) * bound`.
+pub fn symmetric(shape: &[usize], salt: u32, bound: f32) -> TensorData {
+    let values = (0..shape.iter().product::<usize>()).map(|idx| (2.0 * unit_at(idx, salt) - 1.0) * bound);
+    TensorData::from_f32(shape.to_vec(), &values.collect::<Vec<f32>>())
+}
+
+fn unit_at(idx: usize, salt: u32) -> f32 {
+    (hash(idx as u32, salt) >> 8) as f32 * 2f32.powi(-24)
+}

@@ -13,6 +13,7 @@ pub mod inline;
 pub mod layout;
 pub mod optimizer;
 pub mod pipeline;
+pub mod plan_memory;
 pub mod remark;
 pub mod simplify;
 pub mod specialize;

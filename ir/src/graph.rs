@@ -243,6 +243,16 @@ impl Graph {
         &self.def(value).op
     }
 
+    /// Calls `visit` on every op, also inside regions. The visitor may change what a constant is called, nothing else.
+    pub(crate) fn for_each_op_mut(&mut self, visit: &mut dyn FnMut(&mut Op)) {
+        for node in &mut self.nodes {
+            visit(&mut node.op);
+            for region in &mut node.regions {
+                region.for_each_op_mut(visit);
+            }
+        }
+    }
+
     /// For each value, the nodes that use it, in id order (a node that uses it twice stands twice).
     pub fn uses(&self) -> Vec<Vec<Node>> {
         let mut uses = vec![Vec::new(); self.values.len()];

@@ -4,11 +4,13 @@
 //! front end, or any target.
 
 mod attrs;
+pub mod binary;
 pub mod bind;
 pub mod builder;
 pub mod compare;
 pub mod diagnostic;
 pub mod dim;
+pub mod file;
 pub mod graph;
 pub mod interp;
 pub mod literal;
@@ -21,10 +23,12 @@ pub mod print;
 pub mod rewrite;
 pub mod types;
 pub mod verify;
+pub mod weights;
 
 pub use builder::Builder;
 pub use diagnostic::{Diagnostic, Location};
 pub use dim::{Bindings, Dim};
+pub use file::{load_module, save_module};
 pub use graph::{Graph, Node, NodeData, Value, ValueData};
 pub use literal::{Constant, Scalar, TensorData};
 pub use module::{Func, FuncParam, FuncResult, Module, ParamKind};
@@ -33,3 +37,4 @@ pub use parse::{WeightSource, parse_func, parse_module};
 pub use print::Printer;
 pub use rewrite::Rewriter;
 pub use types::{DType, Shape, TensorType};
+pub use weights::WeightFile;

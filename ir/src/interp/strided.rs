@@ -18,11 +18,12 @@ impl Strided {
             let here = offset;
             for dim in (0..index.len()).rev() {
                 index[dim] += 1;
-                offset += self.strides[dim];
+                // The step past the end may wrap, and is taken back.
+                offset = offset.wrapping_add(self.strides[dim]);
                 if index[dim] < self.shape[dim] {
                     break;
                 }
-                offset -= self.strides[dim] * self.shape[dim] as isize;
+                offset = offset.wrapping_sub(self.strides[dim].wrapping_mul(self.shape[dim] as isize));
                 index[dim] = 0;
             }
             Some(here as usize)

@@ -11,6 +11,7 @@ mod elementwise;
 mod graphs;
 mod index;
 mod movement;
+mod random;
 mod reduce;
 
 /// A tensor of `values` rounded to `dtype`.

@@ -10,6 +10,7 @@ pub mod builder;
 pub mod compare;
 pub mod diagnostic;
 pub mod dim;
+pub mod draw;
 pub mod file;
 pub mod graph;
 pub mod interp;
@@ -23,6 +24,7 @@ pub mod print;
 pub mod rewrite;
 pub mod types;
 pub mod verify;
+pub mod visit;
 pub mod weights;
 
 pub use builder::Builder;

@@ -1,8 +1,10 @@
 //! NEON vectors.
+#![allow(unused_unsafe, reason = "NEON is part of most aarch64 targets, where its intrinsics are safe to call")]
 
 use std::arch::aarch64::*;
 
-use super::tile::{TileSet, Vector, tile_set};
+use super::call::{TileSet, tile_set};
+use super::tile::Vector;
 use super::{Kernels, TileArgs, transpose};
 
 /// The kernels for aarch64.
@@ -29,7 +31,6 @@ unsafe extern "C" fn tile_matmul(args: *const TileArgs) {
 // SAFETY of all methods below: the trait's contract gives the instruction set and valid addresses.
 impl Vector for float32x4_t {
     const LANES: usize = 4;
-    const MASK_IS_FREE: bool = false;
     type Mask = usize;
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! Vectors for machines without a kernel of their own: four lanes of `f32::mul_add`.
 
-use super::tile::{TileSet, Vector, tile_set};
+use super::call::{TileSet, tile_set};
+use super::tile::Vector;
 use super::{Kernels, TileArgs, transpose};
 
 /// The kernels that run anywhere.
@@ -21,7 +22,6 @@ struct F32x4([f32; 4]);
 
 impl Vector for F32x4 {
     const LANES: usize = 4;
-    const MASK_IS_FREE: bool = false;
     type Mask = usize;
 
     #[inline(always)]

@@ -1,9 +1,7 @@
-//! The register tile, generic over the vector type, and the split of a call into tiles.
+//! The register tile, generic over the vector type.
 //!
 //! A register tile keeps `MR` rows of `NV` vectors in registers for the whole chain: each step over `k` loads `NV`
 //! vectors of `b`, broadcasts one element of `a` a row, and issues `MR * NV` independent fused multiply-adds.
-
-use super::TileArgs;
 
 /// A vector of `f32` lanes of one instruction set.
 ///
@@ -11,8 +9,6 @@ use super::TileArgs;
 pub(super) trait Vector: Copy {
     /// Number of lanes.
     const LANES: usize;
-    /// Whether a masked load costs what a plain one costs, so that tiles need no unmasked variant.
-    const MASK_IS_FREE: bool;
     /// Which lanes of a partial vector exist.
     type Mask: Copy;
 
@@ -42,17 +38,18 @@ pub(super) trait Vector: Copy {
 /// One tile's share of a call: operands at the tile's origin.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
-    a: *const f32,
-    b: *const f32,
-    acc: *mut f32,
-    a_row_stride: isize,
-    a_k_stride: isize,
-    b_k_stride: isize,
-    acc_row_stride: isize,
-    k: usize,
-    accumulate: bool,
+    pub(super) a: *const f32,
+    pub(super) b: *const f32,
+    pub(super) acc: *mut f32,
+    /// Strides in bytes: addresses are then sums without a shift.
+    pub(super) a_row_stride: isize,
+    pub(super) a_k_stride: isize,
+    pub(super) b_k_stride: isize,
+    pub(super) acc_row_stride: isize,
+    pub(super) k: usize,
+    pub(super) accumulate: bool,
     /// Lanes of the last vector that exist, `1..=LANES`.
-    tail: usize,
+    pub(super) tail: usize,
 }
 
 /// How many steps over `k` ahead of its use a row of `b` is asked for.
@@ -69,6 +66,27 @@ unsafe fn load<V: Vector, const NV: usize, const MASKED: bool>(src: *const f32, 
     unsafe { if MASKED && vec_idx + 1 == NV { V::load_masked(src, mask) } else { V::load(src) } }
 }
 
+/// Repeats a block for `row` in `0..MR`, in the source: the optimizer does not unroll loops of this size reliably, and
+/// a tile whose rows are indexed by a variable does not stay in registers.
+macro_rules! for_rows {
+    ($row:ident in 0..$n:ident $body:block) => {
+        for_rows!(@each $row $n $body 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    (@each $row:ident $n:ident $body:block $($index:literal)*) => {
+        const { assert!($n <= 16) };
+        $(if $index < $n {
+            let $row: usize = $index;
+            $body
+        })*
+    };
+}
+
+/// Rows of `a` reached from one pointer: at 0, 1 and 2 strides, which x86-64 addresses without arithmetic.
+const ROWS_PER_POINTER: usize = 3;
+
+/// The most pointers a tile needs.
+const MAX_POINTERS: usize = 6;
+
 /// One step over `k`: `sums += a · b` for one column of `a` and one row of `b`.
 ///
 /// # Safety
@@ -76,7 +94,7 @@ unsafe fn load<V: Vector, const NV: usize, const MASKED: bool>(src: *const f32, 
 #[inline(always)]
 unsafe fn step<V: Vector, const MR: usize, const NV: usize, const MASKED: bool>(
     sums: &mut [[V; NV]; MR],
-    a: *const f32,
+    a: &[*const f32; MAX_POINTERS],
     b: *const f32,
     tile: &Tile,
     mask: V::Mask,
@@ -86,21 +104,41 @@ unsafe fn step<V: Vector, const MR: usize, const NV: usize, const MASKED: bool>(
         let mut rhs = [V::zero(); NV];
         for (vec_idx, lane) in rhs.iter_mut().enumerate() {
             *lane = load::<V, NV, MASKED>(b, vec_idx, mask);
-            V::prefetch(b.wrapping_offset(PREFETCH_ROWS * tile.b_k_stride).wrapping_add(vec_idx * V::LANES));
+            V::prefetch(b.wrapping_byte_offset(PREFETCH_ROWS * tile.b_k_stride).wrapping_add(vec_idx * V::LANES));
         }
-        for (row, sum) in sums.iter_mut().enumerate() {
-            let lhs = V::splat(a.wrapping_offset(row as isize * tile.a_row_stride));
-            for (lane, rhs) in sum.iter_mut().zip(rhs) {
-                *lane = lane.fma(lhs, rhs);
+        for_rows!(row in 0..MR {
+            let pointer = a[row / ROWS_PER_POINTER];
+            let lhs = V::splat(pointer.wrapping_byte_offset((row % ROWS_PER_POINTER) as isize * tile.a_row_stride));
+            for vec_idx in 0..NV {
+                sums[row][vec_idx] = sums[row][vec_idx].fma(lhs, rhs[vec_idx]);
             }
-        }
+        });
     }
+}
+
+/// Returns its argument, and keeps the optimizer from knowing that.
+///
+/// Left alone, it computes each row's address from the one before, a chain of additions as long as the multiplications
+/// take, or keeps more addresses than there are registers.
+#[inline(always)]
+fn opaque(pointer: *const f32) -> *const f32 {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    let pointer = {
+        let mut pointer = pointer;
+        #[allow(clippy::pointers_in_nomem_asm_block, reason = "there are no instructions to read or write anything")]
+        // SAFETY: as the reason says.
+        unsafe {
+            std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags))
+        };
+        pointer
+    };
+    pointer
 }
 
 /// Computes one register tile. With `MASKED` the last vector has `tile.tail` lanes, else all.
 ///
 /// # Safety
-/// The machine has `V`'s instruction set and the tile satisfies the contract of [`TileArgs`].
+/// The machine has `V`'s instruction set and the tile satisfies the contract of [`super::TileArgs`].
 #[inline(always)]
 pub(super) unsafe fn compute<V: Vector, const MR: usize, const NV: usize, const MASKED: bool>(tile: &Tile) {
     // SAFETY: all addresses are those of the contract: rows `0..MR`, columns `0..(NV - 1) * LANES + tail`, `0..k`.
@@ -109,22 +147,31 @@ pub(super) unsafe fn compute<V: Vector, const MR: usize, const NV: usize, const 
         let mask = V::mask(tile.tail);
         let mut sums = [[V::zero(); NV]; MR];
         if tile.accumulate {
-            for (row, sum) in sums.iter_mut().enumerate() {
-                let src = tile.acc.wrapping_offset(row as isize * tile.acc_row_stride);
-                for (vec_idx, lane) in sum.iter_mut().enumerate() {
+            for_rows!(row in 0..MR {
+                let src = tile.acc.wrapping_byte_offset(row as isize * tile.acc_row_stride);
+                for (vec_idx, lane) in sums[row].iter_mut().enumerate() {
                     *lane = load::<V, NV, MASKED>(src, vec_idx, mask);
                 }
-            }
+            });
         }
-        let (mut a, mut b) = (tile.a, tile.b);
+        let mut a = [tile.a; MAX_POINTERS];
+        for (group, pointer) in a.iter_mut().enumerate() {
+            *pointer = tile.a.wrapping_byte_offset((group * ROWS_PER_POINTER) as isize * tile.a_row_stride);
+        }
+        let mut b = tile.b;
         for _ in 0..tile.k {
-            step::<V, MR, NV, MASKED>(&mut sums, a, b, &tile, mask);
-            a = a.wrapping_offset(tile.a_k_stride);
-            b = b.wrapping_offset(tile.b_k_stride);
+            for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
+                *pointer = opaque(*pointer);
+            }
+            step::<V, MR, NV, MASKED>(&mut sums, &a, b, &tile, mask);
+            for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
+                *pointer = pointer.wrapping_byte_offset(tile.a_k_stride);
+            }
+            b = b.wrapping_byte_offset(tile.b_k_stride);
         }
-        for (row, sum) in sums.into_iter().enumerate() {
-            let dst = tile.acc.wrapping_offset(row as isize * tile.acc_row_stride);
-            for (vec_idx, lane) in sum.into_iter().enumerate() {
+        for_rows!(row in 0..MR {
+            let dst = tile.acc.wrapping_byte_offset(row as isize * tile.acc_row_stride);
+            for (vec_idx, lane) in sums[row].into_iter().enumerate() {
                 let dst = dst.wrapping_add(vec_idx * V::LANES);
                 if MASKED && vec_idx + 1 == NV {
                     lane.store_masked(dst, mask);
@@ -132,132 +179,37 @@ pub(super) unsafe fn compute<V: Vector, const MR: usize, const NV: usize, const 
                     lane.store(dst);
                 }
             }
-        }
+        });
     }
 }
 
-/// A compiled register tile.
-pub(super) type TileFn = unsafe fn(&Tile);
-
-/// The register tiles of one instruction set.
-pub(super) struct TileSet {
-    /// Lanes of a vector.
-    pub(super) lanes: usize,
-    /// `tiles[nv - 1][mr - 1]` is the tile of `mr` rows and `nv` vectors: full last vector, then partial.
-    pub(super) tiles: &'static [&'static [[TileFn; 2]]],
-}
-
-impl TileSet {
-    /// Vectors across a tile, for a call of `m` rows and `n_vecs` vectors: the width at which the whole call takes the
-    /// fewest cycles.
-    ///
-    /// A step over `k` of an `mr` x `nv` tile issues `mr * nv` multiply-adds and `mr + nv` loads, two of each a cycle,
-    /// and takes at least the latency of a multiply-add.
-    fn best_width(&self, m: usize, n_vecs: usize) -> usize {
-        const LATENCY: usize = 8;
-        let mut best = (usize::MAX, 1);
-        for nv in 1..=self.tiles.len().min(n_vecs) {
-            let strips = n_vecs.div_ceil(nv);
-            let nv = n_vecs.div_ceil(strips);
-            let blocks = m.div_ceil(self.tiles[nv - 1].len());
-            let mr = m.div_ceil(blocks);
-            let cost = strips * blocks * (mr * nv).max(mr + nv).max(LATENCY);
-            if cost <= best.0 {
-                best = (cost, nv);
+/// Copies `rows` rows of `NV` vectors, the last one with `tail` lanes, from rows `src_stride` bytes apart to dense ones.
+///
+/// # Safety
+/// The machine has `V`'s instruction set, and all elements lie in memory of their own.
+#[inline(always)]
+pub(super) unsafe fn pack<V: Vector>(
+    mut src: *const f32,
+    src_stride: isize,
+    mut dst: *mut f32,
+    rows: usize,
+    nv: usize,
+    tail: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mask = V::mask(tail);
+        for _ in 0..rows {
+            for vec_idx in 0..nv - 1 {
+                let from = src.wrapping_add(vec_idx * V::LANES);
+                V::prefetch(from.wrapping_byte_offset(PREFETCH_ROWS * src_stride));
+                V::load(from).store(dst.wrapping_add(vec_idx * V::LANES));
             }
-        }
-        best.1
-    }
-
-    /// Runs a whole call.
-    ///
-    /// # Safety
-    /// The machine has the instruction set of the tiles, and `args` satisfies the contract of [`TileArgs`].
-    pub(super) unsafe fn run(&self, args: &TileArgs) {
-        let (m, n) = (args.m as usize, args.n as usize);
-        if m == 0 || n == 0 {
-            return;
-        }
-        let mut tile = Tile {
-            a: args.a,
-            b: args.b,
-            acc: args.acc,
-            a_row_stride: args.a_row_stride as isize,
-            a_k_stride: args.a_k_stride as isize,
-            b_k_stride: args.b_k_stride as isize,
-            acc_row_stride: args.acc_row_stride as isize,
-            k: args.k as usize,
-            accumulate: args.accumulate != 0,
-            tail: self.lanes,
-        };
-        let n_vecs = n.div_ceil(self.lanes);
-        let tail = n - (n_vecs - 1) * self.lanes;
-        let strips = n_vecs.div_ceil(self.best_width(m, n_vecs));
-        let (mut col, mut vecs_left) = (0, n_vecs);
-        for strips_left in (1..=strips).rev() {
-            // Equal shares, wider ones first.
-            let nv = vecs_left.div_ceil(strips_left);
-            vecs_left -= nv;
-            if vecs_left == 0 {
-                tile.tail = tail;
-            }
-            tile.b = args.b.wrapping_add(col);
-            let by_rows = self.tiles[nv - 1];
-            let blocks = m.div_ceil(by_rows.len());
-            let (mut row, mut rows_left) = (0, m);
-            for blocks_left in (1..=blocks).rev() {
-                let mr = rows_left.div_ceil(blocks_left);
-                rows_left -= mr;
-                tile.a = args.a.wrapping_offset(row as isize * tile.a_row_stride);
-                tile.acc = args.acc.wrapping_offset(row as isize * tile.acc_row_stride).wrapping_add(col);
-                // SAFETY: the tile is the part of the call at row `row`, with `mr` rows and `nv` vectors.
-                unsafe { by_rows[mr - 1][usize::from(tile.tail != self.lanes)](&tile) };
-                row += mr;
-            }
-            col += nv * self.lanes;
+            let from = src.wrapping_add((nv - 1) * V::LANES);
+            V::prefetch(from.wrapping_byte_offset(PREFETCH_ROWS * src_stride));
+            V::load_masked(from, mask).store(dst.wrapping_add((nv - 1) * V::LANES));
+            src = src.wrapping_byte_offset(src_stride);
+            dst = dst.wrapping_add(nv * V::LANES);
         }
     }
 }
-
-/// Instantiates the register tiles of one instruction set: for each count of vectors `nv`, rows `1..=max`.
-macro_rules! tile_set {
-    ($vector:ty, $feature:tt, $( $nv:literal: [$($mr:literal)*] ),* $(,)?) => {{
-        use crate::microkernel::tile::{self, Tile, TileFn, TileSet, Vector};
-        tile_set!(@wrap $feature
-            /// # Safety
-            /// As [`tile::compute`].
-            unsafe fn full<const MR: usize, const NV: usize>(tile: &Tile) {
-                // SAFETY: the caller's promise; the attribute makes the instruction set available here.
-                unsafe {
-                    if <$vector>::MASK_IS_FREE {
-                        tile::compute::<$vector, MR, NV, true>(tile)
-                    } else {
-                        tile::compute::<$vector, MR, NV, false>(tile)
-                    }
-                }
-            }
-        );
-        tile_set!(@wrap $feature
-            /// # Safety
-            /// As [`tile::compute`].
-            unsafe fn partial<const MR: usize, const NV: usize>(tile: &Tile) {
-                // SAFETY: as in `full`.
-                unsafe { tile::compute::<$vector, MR, NV, true>(tile) }
-            }
-        );
-        TileSet {
-            lanes: <$vector>::LANES,
-            tiles: &[$( {
-                const NV: usize = $nv;
-                const TILES: &[[TileFn; 2]] = &[$( [
-                    if <$vector>::MASK_IS_FREE { partial::<$mr, NV> } else { full::<$mr, NV> },
-                    partial::<$mr, NV>,
-                ] ),*];
-                TILES
-            } ),*],
-        }
-    }};
-    (@wrap none $($item:tt)*) => { $($item)* };
-    (@wrap $feature:literal $($item:tt)*) => { #[target_feature(enable = $feature)] $($item)* };
-}
-pub(super) use tile_set;

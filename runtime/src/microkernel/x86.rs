@@ -2,7 +2,8 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{TileSet, Vector, tile_set};
+use super::call::{TileSet, tile_set};
+use super::tile::Vector;
 use super::{Kernels, TileArgs, transpose};
 
 /// The kernels for AVX-512F.
@@ -52,7 +53,6 @@ unsafe extern "C" fn tile_matmul_avx2(args: *const TileArgs) {
 // SAFETY of all methods below: the trait's contract gives the instruction set and valid addresses.
 impl Vector for __m512 {
     const LANES: usize = 16;
-    const MASK_IS_FREE: bool = true;
     type Mask = __mmask16;
 
     #[inline(always)]
@@ -112,7 +112,6 @@ impl Vector for __m512 {
 // SAFETY of all methods below: the trait's contract gives the instruction set and valid addresses.
 impl Vector for __m256 {
     const LANES: usize = 8;
-    const MASK_IS_FREE: bool = false;
     type Mask = __m256i;
 
     #[inline(always)]

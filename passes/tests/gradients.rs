@@ -11,6 +11,8 @@ use nnc_passes::autodiff;
 mod closed_forms;
 #[path = "gradients/kinks.rs"]
 mod kinks;
+#[path = "gradients/random.rs"]
+mod random;
 #[path = "gradients/symbolic.rs"]
 mod symbolic;
 #[path = "gradients/table.rs"]
@@ -70,7 +72,7 @@ fn forward(case: &Case) -> Graph {
     graph
 }
 
-/// The graph of the gradients of the first result of `graph`, of which zeros are made where there are none.
+/// The graph of the gradients of the first result of `graph`, checked by the verifier; zeros are made where there are none.
 fn differentiate(name: &str, graph: &Graph) -> Graph {
     let mut graph = graph.clone();
     let (loss, params) = (graph.results()[0], graph.params().to_vec());
@@ -83,6 +85,7 @@ fn differentiate(name: &str, graph: &Graph) -> Graph {
         results.push(gradient.unwrap_or_else(|| b.zeros_like(param).expect("a constant")));
     }
     graph.set_results(results);
+    graph.verify().unwrap_or_else(|faults| panic!("{name}: {faults:?}"));
     graph
 }
 

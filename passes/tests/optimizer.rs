@@ -47,6 +47,7 @@ impl Training {
                 values.insert(param.name.clone(), TensorData::new(ty.dtype, shape, vec![0; n_bytes]));
             }
         }
+        step.verify().expect("the step is valid");
         Self { step, values }
     }
 

@@ -44,22 +44,21 @@ impl<'a> Site<'a> {
 
     /// Whether `value` is made of literals alone: a constant, perhaps converted or moved.
     fn is_literal(&self, value: Value) -> bool {
-        let data = self.b.graph().def(value);
-        match data.op {
-            Op::Constant(_) => true,
-            Op::Convert(_) | Op::BroadcastInDim(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) => {
-                self.is_literal(data.operands[0])
-            }
-            _ => false,
+        let mut data = self.b.graph().def(value);
+        while let Op::Convert(_) | Op::BroadcastInDim(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) = data.op {
+            data = self.b.graph().def(data.operands[0]);
         }
+        matches!(data.op, Op::Constant(_))
     }
 
     /// The literal that every element of `value` is, if that can be seen.
     fn splat_value(&self, value: Value) -> Option<Scalar> {
-        let data = self.b.graph().def(value);
+        let mut data = self.b.graph().def(value);
+        while let Op::BroadcastInDim(_) | Op::Reshape(_) | Op::Transpose(_) | Op::Slice(_) = data.op {
+            data = self.b.graph().def(data.operands[0]);
+        }
         match &data.op {
             Op::Constant(constant) => constant.splat_value(),
-            Op::BroadcastInDim(_) | Op::Reshape(_) | Op::Transpose(_) => self.splat_value(data.operands[0]),
             _ => None,
         }
     }

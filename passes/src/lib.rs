@@ -9,6 +9,7 @@ pub mod const_fold;
 pub mod cost;
 pub mod cse;
 pub mod dce;
+pub mod fuse;
 pub mod inline;
 pub mod layout;
 pub mod optimizer;

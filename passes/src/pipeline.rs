@@ -38,29 +38,35 @@ impl Pass {
     }
 }
 
-/// Every pass, by what it needs: a graph, a graph that cannot fail, or a place for remarks too.
+/// Expands the table of passes.
 macro_rules! passes {
-    ($( $name:ident: $doc:literal, |$graph:ident, $remarks:pat_param| $body:expr; )*) => {
+    ($( $name:ident: $doc:literal, |$func:ident, $remarks:pat_param| $body:expr; )*) => {
         /// Every pass in alphabetical order.
         pub const PASSES: &[Pass] = &[
-            $( Pass {
-                name: stringify!($name),
-                doc: $doc,
-                run: |func, $remarks| with_graph(func, |$graph| $body),
-            } ),*
+            $( Pass { name: stringify!($name), doc: $doc, run: |$func, $remarks| $body } ),*
         ];
     };
 }
 
 passes! {
-    canonicalize: "put constants right and operands in order", |graph, _| crate::canonicalize::canonicalize(graph);
-    const_fold: "compute what depends on constants alone", |graph, _| crate::const_fold::const_fold(graph);
-    cse: "merge nodes that compute the same", |graph, _| Ok(crate::cse::cse(graph));
-    dce: "remove nodes that no result depends on", |graph, _| Ok(crate::dce::dce(graph));
-    erase_markers: "remove stop_gradient, after differentiation", |graph, _| Ok(crate::inline::erase_markers(graph));
-    inline: "dissolve fusions into their nodes", |graph, _| Ok(crate::inline::inline(graph));
-    layout: "lay constant weights out as contractions read them", |graph, remarks| crate::layout::layout(graph, remarks);
-    simplify: "apply the algebraic rewrite rules", |graph, _| crate::simplify::simplify(graph);
+    canonicalize: "put constants right and operands in order",
+        |func, _| with_graph(func, crate::canonicalize::canonicalize);
+    const_fold: "compute what depends on constants alone",
+        |func, _| with_graph(func, crate::const_fold::const_fold);
+    cse: "merge nodes that compute the same",
+        |func, _| with_graph(func, |graph| Ok(crate::cse::cse(graph)));
+    dce: "remove nodes that no result depends on",
+        |func, _| with_graph(func, |graph| Ok(crate::dce::dce(graph)));
+    erase_markers: "remove stop_gradient, after differentiation",
+        |func, _| with_graph(func, |graph| Ok(crate::inline::erase_markers(graph)));
+    fuse: "make one node of what becomes one kernel",
+        |func, remarks| crate::fuse::fuse(func, remarks);
+    inline: "dissolve fusions into their nodes",
+        |func, _| with_graph(func, |graph| Ok(crate::inline::inline(graph)));
+    layout: "lay constant weights out as contractions read them",
+        |func, remarks| with_graph(func, |graph| crate::layout::layout(graph, remarks));
+    simplify: "apply the algebraic rewrite rules",
+        |func, _| with_graph(func, crate::simplify::simplify);
 }
 
 fn with_graph(func: &Func, run: impl FnOnce(&Graph) -> Result<Graph, Diagnostic>) -> Result<Func, Diagnostic> {
@@ -117,6 +123,9 @@ pub fn pipeline(opt: OptLevel) -> Vec<Step> {
             // No simplification between layout and folding: it would absorb the transposes again.
             steps.extend(["layout", "const_fold", "dce"].map(named).map(Step::Once));
         }
+    }
+    if opt.fuse && opt.level > 0 {
+        steps.push(Step::Once(named("fuse")));
     }
     steps
 }

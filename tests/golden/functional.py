@@ -1,9 +1,11 @@
-"""Golden numbers of functions that nnc composes from ops: softmax and the losses, forward and gradient."""
+"""Golden numbers of functions that nnc composes from ops: activations, reductions, losses; forward and gradient."""
 
 import torch
 import torch.nn.functional as F
 
 import data
+
+INF = float("inf")
 
 
 def write(name, fn, inputs, wrt):
@@ -19,45 +21,108 @@ def write(name, fn, inputs, wrt):
     data.save(f"functional/{name}.safetensors", tensors)
 
 
-def generate():
-    x = data.symmetric((5, 7), 400, 4.0)
-    # Rows that a naive exponential gets wrong: huge, hugely negative, far apart, all equal, and with masked entries.
-    hard = x.clone()
-    hard[0] += 1e4
-    hard[1] -= 1e4
-    hard[2, 3] = 150.0
-    hard[3] = 2.5
-    hard[4, :4] = -torch.inf
-    y = data.integers((5,), 401, 7)
-    y_hard = torch.tensor([0, 6, 3, 2, 5])
-    for suffix, x, y in [("", x, y), ("_hard", hard, y_hard)]:
+def logits():
+    return data.symmetric((5, 7), 400, 4.0)
+
+
+def hard_logits():
+    """Rows that a naive exponential gets wrong: huge, hugely negative, far apart, all equal, and with masked entries."""
+    x = logits()
+    x[0] += 1e4
+    x[1] -= 1e4
+    x[2, 3] = 150.0
+    x[3] = 2.5
+    x[4, :4] = -INF
+    return x
+
+
+def rows():
+    for suffix, x in [("", logits()), ("_hard", hard_logits())]:
         for dim in (0, 1):
             if suffix == "" or dim == 1:
                 write(f"softmax_dim{dim}{suffix}", lambda x: F.softmax(x, dim), {"x": x}, ["x"])
                 write(f"log_softmax_dim{dim}{suffix}", lambda x: F.log_softmax(x, dim), {"x": x}, ["x"])
                 write(f"logsumexp_dim{dim}{suffix}", lambda x: torch.logsumexp(x, dim), {"x": x}, ["x"])
-        for reduction in ("mean", "sum", "none"):
-            write(
-                f"cross_entropy_{reduction}{suffix}",
-                lambda x, y: F.cross_entropy(x, y, reduction=reduction),
-                {"x": x, "y": y},
-                ["x"],
-            )
+    x = data.symmetric((3, 4, 5), 403, 2.0)
+    write("mean_dim1", lambda x: x.mean(1), {"x": x}, ["x"])
+    write("mean_all", lambda x: x.mean(), {"x": x}, ["x"])
+    write("var_dim2", lambda x: x.var(2), {"x": x}, ["x"])
+    write("var_dim02_biased", lambda x: x.var((0, 2), correction=0), {"x": x}, ["x"])
+    write("std_dim0", lambda x: x.std(0), {"x": x}, ["x"])
+    write("norm2_dim1", lambda x: torch.linalg.vector_norm(x, 2, 1), {"x": x}, ["x"])
+    write("norm1_all", lambda x: torch.linalg.vector_norm(x, 1), {"x": x}, ["x"])
+    write("max_all", lambda x: x.amax(), {"x": x}, ["x"])
+    write("prod_dim1", lambda x: x.prod(1), {"x": x}, ["x"])
 
-    x, y = data.symmetric((5, 7), 400, 4.0), data.integers((5,), 401, 7)
-    target = data.symmetric((5, 7), 402, 4.0)
+
+def activations():
+    x = torch.tensor([-1e30, -100.0, -20.0, -3.0, -1.0, -0.5, -1e-6, -1e-30, -0.0, 0.0, 1e-30, 1e-6, 0.5, 1.0, 3.0, 20.0, 100.0, 1e30])
+    x = torch.cat([x, data.symmetric((30,), 404, 4.0)])
+    table = {
+        "relu": F.relu,
+        "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
+        "gelu": F.gelu,
+        "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+        "silu": F.silu,
+        "softplus": F.softplus,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+    }
+    for name, fn in table.items():
+        # The cubes inside are infinite for the two huge inputs; PyTorch's gradient there is NaN.
+        write(name, fn, {"x": x[1:17] if name == "gelu_tanh" else x}, ["x"])
+
+
+def losses():
+    y = data.integers((5,), 401, 7)
+    y_hard = torch.tensor([0, 6, 3, 2, 5])
+    weight = data.unit((7,), 405) + 0.25  # the test computes the same
+    probabilities = F.softmax(data.symmetric((5, 7), 406, 2.0), 1)
+    ignored = y.clone()
+    ignored[1] = ignored[3] = 2
+    image, image_y = data.symmetric((2, 7, 3), 407, 4.0), data.integers((2, 3), 408, 7)
     for reduction in ("mean", "sum", "none"):
-        write(f"nll_loss_{reduction}", lambda x, y: F.nll_loss(x, y, reduction=reduction), {"x": x, "y": y}, ["x"])
-        write(
-            f"mse_loss_{reduction}",
-            lambda x, y: F.mse_loss(x, y, reduction=reduction),
-            {"x": x, "y": target},
-            ["x", "y"],
-        )
-    write(
-        "linear",
-        F.linear,
-        {"x": data.symmetric((3, 5), 410, 1.0), "weight": data.symmetric((4, 5), 411, 1.0), "bias": data.symmetric((4,), 412, 1.0)},
-        ["x", "weight", "bias"],
-    )
-    write("relu", F.relu, {"x": torch.tensor([-2.0, -1e-30, -0.0, 0.0, 1e-30, 3.5, torch.inf, -torch.inf])}, ["x"])
+        options = {
+            "": {},
+            "_weight": {"weight": weight},
+            "_ignore2": {"ignore_index": 2},
+            "_weight_ignore2": {"weight": weight, "ignore_index": 2},
+        }
+        for suffix, given in options.items():
+            inputs = {"x": logits(), "y": ignored if "ignore" in suffix else y}
+            write(f"nll_loss{suffix}_{reduction}", lambda x, y: F.nll_loss(x, y, reduction=reduction, **given), inputs, ["x"])
+            for smoothing in (0.0, 0.1):
+                name = f"cross_entropy{suffix}{'_smooth' if smoothing else ''}_{reduction}"
+                fn = lambda x, y: F.cross_entropy(x, y, reduction=reduction, label_smoothing=smoothing, **given)
+                write(name, fn, inputs, ["x"])
+        fn = lambda x, y: F.cross_entropy(x, y, reduction=reduction)
+        write(f"cross_entropy_hard_{reduction}", fn, {"x": hard_logits(), "y": y_hard}, ["x"])
+        write(f"cross_entropy_image_{reduction}", fn, {"x": image, "y": image_y}, ["x"])
+        write(f"cross_entropy_soft_{reduction}", fn, {"x": logits(), "y": probabilities}, ["x", "y"])
+        fn = lambda x, y: F.cross_entropy(x, y, weight=weight, reduction=reduction, label_smoothing=0.1)
+        write(f"cross_entropy_soft_weight_smooth_{reduction}", fn, {"x": logits(), "y": probabilities}, ["x"])
+        target = data.symmetric((5, 7), 402, 4.0)
+        write(f"mse_loss_{reduction}", lambda x, y: F.mse_loss(x, y, reduction=reduction), {"x": logits(), "y": target}, ["x", "y"])
+    # PyTorch's default ignores label -100.
+    y_default = y.clone()
+    y_default[0] = -100
+    write("cross_entropy_label_minus100", F.cross_entropy, {"x": logits(), "y": y_default}, ["x"])
+    write("l1_loss", F.l1_loss, {"x": logits(), "y": data.symmetric((5, 7), 402, 4.0)}, ["x", "y"])
+
+
+def contractions():
+    inputs = {"x": data.symmetric((3, 5), 410, 1.0), "weight": data.symmetric((4, 5), 411, 1.0), "bias": data.symmetric((4,), 412, 1.0)}
+    write("linear", F.linear, inputs, ["x", "weight", "bias"])
+    inputs["x"] = data.symmetric((2, 3, 5), 410, 1.0)
+    write("linear_rank3", F.linear, inputs, ["x", "weight", "bias"])
+    x, y = data.symmetric((2, 1, 3, 5), 413, 1.0), data.symmetric((4, 5, 2), 414, 1.0)
+    write("matmul_broadcast", torch.matmul, {"x": x, "y": y}, ["x", "y"])
+    x, y = data.symmetric((3, 4, 5), 415, 1.0), data.symmetric((5, 2, 3), 416, 1.0)
+    write("einsum", lambda x, y: torch.einsum("aik,kja->ij", x, y), {"x": x, "y": y}, ["x", "y"])
+
+
+def generate():
+    rows()
+    activations()
+    losses()
+    contractions()

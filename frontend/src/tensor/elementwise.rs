@@ -129,7 +129,9 @@ impl Tensor {
     /// `ln(1 + e^x)`, without overflow.
     #[track_caller]
     pub fn softplus(&self) -> Tensor {
-        self.maximum(0) + (-self.abs()).exp().log1p()
+        // Not `maximum(x, 0)`: its gradient at 0 is 0, and the halves' is 1/2.
+        let magnitude = self.abs();
+        self * 0.5 + &magnitude * 0.5 + (-magnitude).exp().log1p()
     }
 
     /// The same values in another element type: floats to integers truncate, to `bool` compare with 0.

@@ -1,0 +1,142 @@
+//! The front end's functions against PyTorch: values and gradients of `golden/functional/*.safetensors`.
+//!
+//! A case's file name says what was called: the function, then its dimension or options, then the reduction.
+
+use std::error::Error;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nnc_frontend::functional::{CrossEntropy, NllLoss, Reduction, mse_loss_with};
+use nnc_frontend::prelude::*;
+use nnc_frontend::tensor::einsum;
+use nnc_ir::interp::eval_func;
+use nnc_ir::{Bindings, Diagnostic};
+use nnc_passes::autodiff::value_and_grad;
+use nnc_tests::golden::{Golden, Scale, close, folder, unit};
+
+const RELATIVE: f64 = 1e-5;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder().join("functional"))? {
+        names.push(entry?.path().file_stem().expect("a listed file has a name").to_string_lossy().into_owned());
+    }
+    names.sort();
+    assert!(names.len() > 80, "the golden functions are missing");
+    let trials = names.into_iter().map(|name| Trial::test(name.clone(), move || check(&name)));
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit()
+}
+
+/// Calls what `name` says. `arguments` are in PyTorch's order.
+fn call(name: &str, arguments: &[Tensor]) -> Option<Tensor> {
+    let x = &arguments[0];
+    Some(match name {
+        "softmax_dim0" => functional::softmax(x, 0),
+        "softmax_dim1" | "softmax_dim1_hard" => functional::softmax(x, 1),
+        "log_softmax_dim0" => functional::log_softmax(x, 0),
+        "log_softmax_dim1" | "log_softmax_dim1_hard" => functional::log_softmax(x, 1),
+        "logsumexp_dim0" => x.logsumexp(0),
+        "logsumexp_dim1" | "logsumexp_dim1_hard" => x.logsumexp(1),
+        "mean_dim1" => x.mean(1),
+        "mean_all" => x.mean(..),
+        "var_dim2" => x.var(2, 1),
+        "var_dim02_biased" => x.var([0, 2], 0),
+        "std_dim0" => x.std(0, 1),
+        "norm2_dim1" => x.norm(2.0, 1),
+        "norm1_all" => x.norm(1.0, ..),
+        "max_all" => x.max(..),
+        "prod_dim1" => x.prod(1),
+        "relu" => functional::relu(x),
+        "leaky_relu" => x.leaky_relu(0.1),
+        "gelu" => functional::gelu(x),
+        "gelu_tanh" => x.gelu_tanh(),
+        "silu" => x.silu(),
+        "softplus" => x.softplus(),
+        "sigmoid" => functional::sigmoid(x),
+        "tanh" => functional::tanh(x),
+        "l1_loss" => functional::l1_loss(x, &arguments[1]),
+        "linear" | "linear_rank3" => functional::linear(x, &arguments[1], Some(&arguments[2])),
+        "matmul_broadcast" => x.matmul(&arguments[1]),
+        "einsum" => einsum("aik,kja->ij", arguments),
+        // A known difference: PyTorch ignores label -100 unless told otherwise, nnc only when told.
+        "cross_entropy_label_minus100" => CrossEntropy::new().ignore_index(-100).forward(x, &arguments[1]),
+        _ => return call_loss(name, x, &arguments[1]),
+    })
+}
+
+/// Calls a loss with the options in its name.
+fn call_loss(name: &str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
+    let (options, reduction) = name.rsplit_once('_')?;
+    let reduction = match reduction {
+        "mean" => Reduction::Mean,
+        "sum" => Reduction::Sum,
+        "none" => Reduction::None,
+        _ => return None,
+    };
+    let weight = || Tensor::from_data(unit(&[7], 405)) + 0.25;
+    if let Some(options) = options.strip_prefix("cross_entropy") {
+        let mut loss = CrossEntropy::new().reduction(reduction);
+        for option in options.split('_').filter(|option| !option.is_empty()) {
+            loss = match option {
+                "weight" => loss.weight(weight()),
+                "ignore2" => loss.ignore_index(2),
+                "smooth" => loss.label_smoothing(0.1),
+                "hard" | "image" | "soft" => loss,
+                _ => return None,
+            };
+        }
+        return Some(loss.forward(x, y));
+    }
+    if let Some(options) = options.strip_prefix("nll_loss") {
+        let mut loss = NllLoss::new().reduction(reduction);
+        for option in options.split('_').filter(|option| !option.is_empty()) {
+            loss = match option {
+                "weight" => loss.weight(weight()),
+                "ignore2" => loss.ignore_index(2),
+                _ => return None,
+            };
+        }
+        return Some(loss.forward(x, y));
+    }
+    (options == "mse_loss").then(|| mse_loss_with(x, y, reduction))
+}
+
+fn check(name: &str) -> Result<(), Failed> {
+    let golden = Golden::read(&format!("functional/{name}"));
+    let mut inputs = golden.group("in.");
+    // PyTorch's argument order; only `linear` has names that do not sort into it.
+    inputs.sort_by_key(|key, _| ["x", "y", "weight", "bias"].iter().position(|known| known == key));
+    inputs.insert("ct".into(), golden.get("ct").clone());
+
+    let mut known = true;
+    let module = trace("loss", |t| {
+        let mut tensors: Vec<Tensor> = inputs.iter().map(|(key, data)| t.input(key, data.ty())).collect();
+        let ct = tensors.pop().expect("ct was inserted last");
+        match call(name, &tensors) {
+            Some(out) => {
+                t.output("loss", (&out * &ct).sum(..));
+                t.output("out", out);
+            }
+            None => known = false,
+        }
+    })?;
+    if !known {
+        return Err(format!("`{name}` names no function that this test knows").into());
+    }
+    let func = &module.funcs[0];
+
+    let gradients = golden.group("grad.");
+    let position = |key: &String| func.params.iter().position(|param| param.name == *key);
+    let wrt: Vec<usize> = gradients.keys().filter_map(position).collect();
+    let func = value_and_grad(func, &wrt, 0).map_err(lines)?;
+    let results = eval_func(&func, &module.weights, &inputs, &Bindings::new()).map_err(lines)?;
+    close(golden.get("out"), &results["out"], RELATIVE, Scale::Tensor)?;
+    for (key, expected) in gradients {
+        close(&expected, &results[key.as_str()], RELATIVE, Scale::ElementOrOne)
+            .map_err(|why| format!("gradient of {key}: {why}"))?;
+    }
+    Ok(())
+}
+
+fn lines(faults: Vec<Diagnostic>) -> String {
+    faults.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+}

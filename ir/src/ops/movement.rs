@@ -51,8 +51,8 @@ pub(super) fn infer(op: &Op, operands: &[&TensorType]) -> Result<TensorType, Inf
             let mut shape = Vec::with_capacity(rank);
             for dim in 0..rank {
                 let (start, limit, stride) = (&attrs.start[dim], &attrs.limit[dim], attrs.stride[dim]);
-                if stride == 0 {
-                    return Err(format!("stride of dimension {dim} is 0, expected at least 1"));
+                if stride == 0 || i64::try_from(stride).is_err() {
+                    return Err(format!("stride of dimension {dim} is {stride}, expected 1 to {}", i64::MAX));
                 }
                 if let (Some(start), Some(limit)) = (start.as_const(), limit.as_const())
                     && start > limit

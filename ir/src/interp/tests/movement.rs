@@ -68,6 +68,12 @@ fn slices_step() {
     check(&op(&[3, 4], &[3, 4], &[1, 1]), &[&x], &counting(&[0, 0]));
     check(&op(&[1, 1], &[2, 2], &[usize::MAX >> 2, 1]), &[&x], &floats(DType::F32, &[1, 1], &[5.0]));
     check_error(&op(&[0, 0], &[4, 4], &[1, 1]), &[&x], "limit 4 of dimension 0 is beyond operand type f32[3, 4]");
+    // Rounding an extent of 0 up to such a stride would overflow.
+    check_error(
+        &op(&[3, 0], &[3, 4], &[usize::MAX, 1]),
+        &[&x],
+        "stride of dimension 0 is 18446744073709551615, expected 1 to 9223372036854775807",
+    );
 }
 
 #[test]

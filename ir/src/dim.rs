@@ -103,6 +103,9 @@ impl DimExpr {
 
     /// `self / divisor` where `divisor` is a single term that divides every term.
     fn exact_div(&self, divisor: &Self) -> Option<Self> {
+        if divisor.as_const() == Some(0) {
+            return None;
+        }
         if self == divisor {
             return Some(Self::constant(1));
         }
@@ -168,7 +171,7 @@ impl DimExpr {
             let term = factors.iter().fold(Self::constant(coefficient), |product, factor| {
                 let value = match factor {
                     Factor::Symbol(name) => match bindings.get(name) {
-                        Some(&value) => Self::constant(value as i64),
+                        Some(&value) => Self::constant(i64::try_from(value).unwrap_or(i64::MAX)),
                         None => Self::factor(factor.clone()),
                     },
                     Factor::FloorDiv(lhs, rhs) => lhs.substitute(bindings).floor_div(&rhs.substitute(bindings)),
@@ -392,5 +395,20 @@ mod tests {
         assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).to_string(), "((N + 1) // 2)");
         let bindings = Bindings::from([("N".to_string(), 64)]);
         assert_eq!((n() + Dim::from(1)).floor_div(&Dim::from(2)).substitute(&bindings), Dim::from(32));
+    }
+
+    #[test]
+    fn arithmetic_saturates_and_nothing_is_divided_by_zero() {
+        let n = Dim::symbol("N");
+        let huge = Bindings::from([("N".to_string(), usize::MAX)]);
+        assert_eq!((n.clone() * n.clone()).substitute(&huge), Dim::from(i64::MAX as usize));
+        // The least integer divided by -1.
+        let least = Dim::from(0) - n.clone() * Dim::from(usize::MAX) - n.clone() * Dim::from(2);
+        let quotient = least.floor_div(&(n.clone() - Dim::from(2)));
+        assert_eq!(quotient.substitute(&Bindings::from([("N".to_string(), 1)])), Dim::from(i64::MAX as usize));
+        // `1 // N` and `N // M` stay as they are where the divisor is bound to 0.
+        let zero = Bindings::from([("N".to_string(), 0), ("M".to_string(), 0)]);
+        assert_eq!(Dim::from(1).floor_div(&n).substitute(&zero).as_const(), None);
+        assert_eq!(n.floor_div(&Dim::symbol("M")).substitute(&zero).as_const(), None);
     }
 }

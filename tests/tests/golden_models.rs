@@ -1,15 +1,17 @@
 //! Whole models against PyTorch: loss, output, every gradient, and ten steps of every form of SGD.
 //!
-//! `golden/models/NAME.ir` is the model with its loss; differentiation and the training step are nnc's.
+//! Each model is taken twice: as the text `golden/models/NAME.ir`, and written with the front end, loaded from PyTorch's
+//! parameters and traced. Differentiation and the training step are nnc's.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
 use libtest_mimic::{Arguments, Failed, Trial};
+use nnc_frontend::prelude::*;
 use nnc_ir::interp::eval_func;
 use nnc_ir::parse::{WeightSource, parse_module};
-use nnc_ir::{Bindings, Diagnostic, Func, ParamKind, TensorData};
+use nnc_ir::{Bindings, Func, ParamKind};
 use nnc_passes::autodiff::{trainable, value_and_grad};
 use nnc_passes::optimizer::{OptimizerSpec, train_step};
 use nnc_tests::golden::{Golden, Scale, close, folder, hash, symmetric, unit};
@@ -29,13 +31,27 @@ type Tensors = IndexMap<String, TensorData>;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut trials = Vec::new();
     for model in MODELS {
-        trials.push(Trial::test(format!("{model}::gradients"), move || Case::read(model)?.check_gradients()));
-        for (optimizer, settings) in OPTIMIZERS {
-            let check = move || Case::read(model)?.check_steps(optimizer, settings);
-            trials.push(Trial::test(format!("{model}::{optimizer}"), check));
+        for source in [Source::Text, Source::FrontEnd] {
+            let case = move || Case::read(model, source);
+            trials.push(Trial::test(format!("{model}::{source:?}::gradients"), move || case()?.check_gradients()));
+            for (optimizer, settings) in OPTIMIZERS {
+                // Forty more steps of the full-size network would add seconds and show nothing new.
+                if model == "fashion_mnist" && source == Source::FrontEnd {
+                    continue;
+                }
+                let check = move || case()?.check_steps(optimizer, settings);
+                trials.push(Trial::test(format!("{model}::{source:?}::{optimizer}"), check));
+            }
         }
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
+}
+
+/// Where the function of a model and its loss comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Text,
+    FrontEnd,
 }
 
 struct Case {
@@ -46,7 +62,7 @@ struct Case {
 }
 
 impl Case {
-    fn read(name: &str) -> Result<Self, Failed> {
+    fn read(name: &str, source: Source) -> Result<Self, Failed> {
         let text = std::fs::read_to_string(folder().join(format!("models/{name}.ir")))?;
         let mut module = parse_module(&text, name, WeightSource::none()).map_err(lines)?;
         let func = module.funcs.pop().ok_or("no function")?;
@@ -55,6 +71,10 @@ impl Case {
         if params.is_empty() {
             (inputs, params) = computed(&func);
         }
+        let func = match source {
+            Source::Text => func,
+            Source::FrontEnd => traced(name, &inputs, &params)?,
+        };
         Ok(Self { golden, func, inputs, params })
     }
 
@@ -110,6 +130,105 @@ impl Case {
         let prefix = TensorData::from_doubles(found.dtype, expected.shape.clone(), values[..expected.len()].to_vec());
         close(expected, &prefix, RELATIVE, Scale::Tensor).map_err(fail)
     }
+}
+
+#[derive(Module)]
+struct LinearLayer {
+    lin: Linear,
+}
+
+impl Forward for LinearLayer {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.lin.forward(x)
+    }
+}
+
+#[derive(Module)]
+struct TinyModel {
+    linear1: Linear,
+    activation: ReLU,
+    linear2: Linear,
+    softmax: Softmax,
+}
+
+impl TinyModel {
+    fn new() -> Self {
+        let (linear1, linear2) = (Linear::new(100, 200), Linear::new(200, 10));
+        Self { linear1, activation: ReLU::new(), linear2, softmax: Softmax::new(1) }
+    }
+}
+
+impl Forward for TinyModel {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.activation.forward(&self.linear1.forward(x));
+        self.softmax.forward(&self.linear2.forward(&x))
+    }
+}
+
+#[derive(Module)]
+struct NeuralNetwork {
+    flatten: Flatten,
+    linear_relu_stack: Sequential,
+}
+
+impl NeuralNetwork {
+    fn new(hidden: usize) -> Self {
+        let linear_relu_stack = sequential![
+            Linear::new(28 * 28, hidden),
+            ReLU::new(),
+            Linear::new(hidden, hidden),
+            ReLU::new(),
+            Linear::new(hidden, 10),
+        ];
+        Self { flatten: Flatten::new(), linear_relu_stack }
+    }
+}
+
+impl Forward for NeuralNetwork {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.linear_relu_stack.forward(&self.flatten.forward(x))
+    }
+}
+
+/// The model written with the front end, holding `params`, and its loss.
+fn traced(name: &str, inputs: &Tensors, params: &Tensors) -> Result<Func, Failed> {
+    match name {
+        "linear_layer" => trace_loss(&LinearLayer { lin: Linear::new(3, 2) }, functional::mse_loss, inputs, params),
+        "tiny_model_mse" => trace_loss(&TinyModel::new(), functional::mse_loss, inputs, params),
+        "tiny_model_cross_entropy" => trace_loss(&TinyModel::new(), functional::cross_entropy, inputs, params),
+        "logistic" => trace_loss(&LinearLayer { lin: Linear::new(784, 10) }, functional::cross_entropy, inputs, params),
+        "mlp_small" => trace_loss(&NeuralNetwork::new(32), functional::cross_entropy, inputs, params),
+        "fashion_mnist" => trace_loss(&NeuralNetwork::new(512), functional::cross_entropy, inputs, params),
+        _ => Err(format!("no front-end form of {name}").into()),
+    }
+}
+
+fn trace_loss<M: Module + Forward>(
+    model: &M,
+    loss: fn(&Tensor, &Tensor) -> Tensor,
+    inputs: &Tensors,
+    params: &Tensors,
+) -> Result<Func, Failed> {
+    let mut state = StateDict::new();
+    for (name, data) in params {
+        state.insert(name, data.clone());
+    }
+    // Strict: PyTorch's names and shapes are the model's.
+    model.load_state_dict(&state)?;
+    let mut module = trace("loss", |t| {
+        t.bind(model);
+        let (x, y) = (t.input("x", inputs["x"].ty()), t.input("y", inputs["y"].ty()));
+        let out = model.forward(&x);
+        t.output("loss", loss(&out, &y));
+        t.output("out", out);
+    })?;
+    for param in &module.funcs[0].params {
+        let Some(weight) = &param.weight else { continue };
+        if module.weights[weight] != params[param.name.as_str()] {
+            return Err(format!("the traced weight of {} is not the one loaded", param.name).into());
+        }
+    }
+    Ok(module.funcs.remove(0))
 }
 
 /// Inputs and parameters of the full-size network, which its file leaves out.

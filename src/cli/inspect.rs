@@ -1,0 +1,136 @@
+//! `nnc inspect`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use nnc::runtime::artifact;
+use nnc::runtime::program::{Code, InputRole, Place, Program, TensorSpec};
+use nnc_ir::{Func, Module, ParamKind};
+
+use super::build::print;
+use super::select::load;
+use super::{Outcome, file_fault, report};
+
+/// How to draw.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GraphForm {
+    /// Graphviz.
+    Dot,
+    /// A picture.
+    Svg,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A model or an artifact.
+    model: PathBuf,
+    /// Draw the graph instead, to standard output.
+    #[arg(long, value_enum)]
+    graph: Option<GraphForm>,
+    /// Function to draw; the first if left out.
+    #[arg(long, value_name = "NAME")]
+    func: Option<String>,
+}
+
+pub(super) fn main(args: &Args) -> Outcome {
+    if args.model.extension().is_some_and(|extension| extension == "nnc") {
+        return print(&describe_program(&artifact::load(&args.model)?));
+    }
+    let module = load(&args.model)?;
+    let Some(form) = args.graph else {
+        return print(&describe_module(&module));
+    };
+    let func = match &args.func {
+        Some(name) => module.func(name),
+        None => module.funcs.first(),
+    };
+    let Some(func) = func else {
+        return Err(file_fault(&args.model, "there is no such function").into());
+    };
+    print(&match form {
+        GraphForm::Dot => nnc_ir::draw::dot(func),
+        GraphForm::Svg => nnc_ir::draw::svg(func),
+    })
+}
+
+fn describe_module(module: &Module) -> String {
+    let mut text = String::new();
+    for func in &module.funcs {
+        describe_func(func, &mut text);
+    }
+    let total: u64 = module.weights.values().map(|data| data.bytes.len() as u64).sum();
+    let _ = writeln!(text, "weights: {}, {}", module.weights.len(), report::bytes(total));
+    for (name, data) in &module.weights {
+        let _ = writeln!(text, "  {name}: {}", data.ty());
+    }
+    text
+}
+
+fn describe_func(func: &Func, text: &mut String) {
+    let _ = writeln!(text, "@{}: {} nodes", func.name, func.graph.n_nodes());
+    for (param, &value) in func.params.iter().zip(func.graph.params()) {
+        let kind = match param.kind {
+            ParamKind::Input => "input",
+            ParamKind::Param => "param",
+            ParamKind::State => "state",
+        };
+        let _ = writeln!(text, "  {kind:<6} {}: {}", param.name, func.graph.ty(value));
+    }
+    for (result, &value) in func.results.iter().zip(func.graph.results()) {
+        let into = match result.donates {
+            Some(param) => format!(" into {}", func.params[param as usize].name),
+            None => String::new(),
+        };
+        let _ = writeln!(text, "  result {}: {}{into}", result.name, func.graph.ty(value));
+    }
+    let mut counts: indexmap::IndexMap<&str, usize> = indexmap::IndexMap::new();
+    for (_, data) in func.graph.nodes() {
+        *counts.entry(data.op.mnemonic()).or_default() += 1;
+    }
+    counts.sort_by(|lhs_name, lhs, rhs_name, rhs| rhs.cmp(lhs).then(lhs_name.cmp(rhs_name)));
+    let list: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let _ = writeln!(text, "  ops    {}", list.join(", "));
+}
+
+fn spec(spec: &TensorSpec) -> String {
+    let extents: Vec<String> = spec.shape.iter().map(ToString::to_string).collect();
+    format!("{}[{}]", spec.elem.name(), extents.join(", "))
+}
+
+fn describe_program(program: &Program) -> String {
+    let mut text = format!("@{} for {} ({})\n", program.name, program.target, program.tier);
+    let _ = writeln!(text, "peak memory {}", report::bytes(program.peak_bytes()));
+    let constants: u64 = program.constants.iter().map(|constant| constant.spec.bytes() as u64).sum();
+    let _ = writeln!(text, "  arena     {}", report::bytes(program.arena_bytes));
+    let _ = writeln!(text, "  constants {}", report::bytes(constants));
+    for input in &program.inputs {
+        let role = if input.role == InputRole::Data { "input" } else { "state" };
+        let _ = writeln!(text, "{role:<6} {}: {}", input.name, spec(&input.spec));
+    }
+    for output in &program.outputs {
+        let place = match output.place {
+            Place::Input(idx) => format!(" into {}", program.inputs[idx as usize].name),
+            _ => String::new(),
+        };
+        let _ = writeln!(text, "output {}: {}{place}", output.name, spec(&output.spec));
+    }
+    match &program.code {
+        Code::Object { triple, features, elf } => {
+            let size = report::bytes(elf.len() as u64);
+            let _ = writeln!(text, "code {size} for {triple} with {}", features.join(", "));
+        }
+        Code::Ptx { arch, text: ptx } => {
+            let _ = writeln!(text, "code {} of PTX for {arch}", report::bytes(ptx.len() as u64));
+        }
+    }
+    for launch in &program.launches {
+        let kernel = &program.kernels[launch.kernel as usize];
+        let split = match &program.code {
+            Code::Object { .. } => format!("{} by {}", launch.extent, launch.chunk),
+            Code::Ptx { .. } => format!("grid {:?} block {:?}", launch.grid, kernel.block),
+        };
+        let _ = writeln!(text, "launch {} [{split}] {} flops, {} bytes", launch.label, kernel.flops, kernel.bytes);
+    }
+    text
+}

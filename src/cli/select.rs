@@ -1,0 +1,111 @@
+//! From a model file and arguments to the one function a command works on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use nnc::Options;
+use nnc_ir::{Bindings, Diagnostic, Func, Location, Module, TensorData};
+use nnc_passes::autodiff::{trainable, value_and_grad};
+use nnc_passes::optimizer::{OptimizerSpec, train_step};
+use nnc_passes::pipeline::OptLevel;
+
+use super::{Failure, FuncArgs, OptArgs, file_fault};
+
+/// A function, the weights it names, and what was asked for.
+pub(super) struct Selected {
+    pub(super) func: Func,
+    pub(super) weights: IndexMap<Arc<str>, TensorData>,
+    /// Whether the function is differentiated or a training step: its parameters stay inputs.
+    pub(super) trains: bool,
+    /// The learning rate the optimizer starts with.
+    pub(super) learning_rate: Option<f64>,
+}
+
+/// Reads and verifies a module.
+pub(super) fn load(path: &Path) -> Result<Module, Failure> {
+    let module = nnc_ir::file::load_module(path)?;
+    module.verify()?;
+    Ok(module)
+}
+
+/// Picks and prepares the function.
+pub(super) fn select(path: &Path, args: &FuncArgs) -> Result<Selected, Failure> {
+    let Module { funcs, weights } = load(path)?;
+    let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
+    let func = match &args.func {
+        Some(name) => {
+            let name = name.trim_start_matches('@');
+            let found = funcs.into_iter().find(|func| func.name == name);
+            found.ok_or_else(|| {
+                file_fault(path, format!("there is no function @{name}; the module has {}", names.join(", ")))
+            })?
+        }
+        None if names.len() == 1 => funcs.into_iter().next().expect("there is one"),
+        None => {
+            let message = format!("the module has {} functions, expected one", names.len());
+            return Err(file_fault(path, message).note(format!("choose with --func: {}", names.join(", "))).into());
+        }
+    };
+    let mut learning_rate = None;
+    let func = if let Some(text) = &args.optimizer {
+        let spec = OptimizerSpec::parse(text)?;
+        learning_rate = Some(spec.learning_rate());
+        train_step(&func, loss_idx(&func, path)?, &spec)?
+    } else if args.grad {
+        value_and_grad(&func, &trainable(&func), loss_idx(&func, path)?)?
+    } else {
+        func
+    };
+    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate })
+}
+
+/// The result called `loss`, or the only result.
+fn loss_idx(func: &Func, path: &Path) -> Result<usize, Failure> {
+    let named = func.results.iter().position(|result| result.name == "loss");
+    match (named, func.results.len()) {
+        (Some(idx), _) => Ok(idx),
+        (None, 1) => Ok(0),
+        (None, n) => {
+            let message = format!("@{} has {n} results and none is called `loss`", func.name);
+            Err(file_fault(path, message).into())
+        }
+    }
+}
+
+/// Reads `--dim SYMBOL=EXTENT` arguments.
+pub(super) fn parse_dims(texts: &[String]) -> Result<Bindings, Failure> {
+    let mut dims = Bindings::new();
+    let mut faults = Vec::new();
+    for text in texts {
+        let fault = |message: String| Diagnostic::new(Location::at("--dim", 0, 0), message);
+        let Some((symbol, extent)) = text.split_once('=') else {
+            faults.push(fault(format!("found `{text}`, expected SYMBOL=EXTENT such as N=64")));
+            continue;
+        };
+        match extent.trim().parse::<usize>() {
+            Ok(extent) => {
+                if dims.insert(symbol.trim().to_string(), extent).is_some_and(|before| before != extent) {
+                    faults.push(fault(format!("{symbol} is given twice")));
+                }
+            }
+            Err(_) => faults.push(fault(format!("the extent of {symbol} is `{extent}`, expected a whole number"))),
+        }
+    }
+    if faults.is_empty() { Ok(dims) } else { Err(faults.into()) }
+}
+
+/// The optimization level that arguments ask for.
+pub(super) fn opt_level(args: &OptArgs) -> OptLevel {
+    OptLevel { level: args.level, fuse: !args.no_fuse }
+}
+
+/// Options of a compilation of the selected function.
+pub(super) fn options(selected: &Selected, func: &FuncArgs, opt: &OptArgs) -> Result<Options, Failure> {
+    Ok(Options {
+        opt: opt_level(opt),
+        dims: parse_dims(&func.dims)?,
+        freeze: !selected.trains,
+        ..Options::default()
+    })
+}

@@ -1,0 +1,387 @@
+//! Training: one compiled function for a whole step.
+//!
+//! Forward, loss, backward and optimizer are traced into one function whose parameters and optimizer states are donated:
+//! a step reads a batch, updates everything in place, and gives the loss. A step is compiled when it meets a new batch
+//! size; parameters move along when the size changes, for example at the last batch of an epoch.
+
+use std::collections::BTreeMap;
+
+use nnc_codegen::assemble::Tier;
+use nnc_codegen::target::Target;
+use nnc_frontend::array::ToData;
+use nnc_frontend::module::{Forward, Module};
+use nnc_frontend::optim::Optimizer;
+use nnc_frontend::{Tensor, functional, trace};
+use nnc_ir::{DType, Dim, Func, Module as IrModule, Shape, TensorData, TensorType};
+use nnc_passes::optimizer::{OptimizerSpec, Sgd, train_step};
+use nnc_passes::pipeline::OptLevel;
+use nnc_runtime::Instance;
+use nnc_runtime::program::InputRole;
+
+use crate::compile::Options;
+use crate::error::Error;
+use crate::jit::{Compilation, bind_inputs, compile_cached, read_output, scalar_data};
+
+/// A function of a model's output and a target.
+type LossFn = dyn Fn(&Tensor, &Tensor) -> Tensor;
+
+/// A loss: how far an output is from its target, as a scalar.
+pub struct Loss(Box<LossFn>);
+
+impl Loss {
+    /// A loss of your own.
+    pub fn new(loss: impl Fn(&Tensor, &Tensor) -> Tensor + 'static) -> Self {
+        Self(Box::new(loss))
+    }
+
+    /// Mean cross entropy of logits `[N, C]` against class numbers `[N]`, as `torch.nn.CrossEntropyLoss`.
+    pub fn cross_entropy() -> Self {
+        Self::new(functional::cross_entropy)
+    }
+
+    /// Mean negative log likelihood of log probabilities `[N, C]`, as `torch.nn.NLLLoss`.
+    pub fn nll() -> Self {
+        Self::new(functional::nll_loss)
+    }
+
+    /// Mean squared error, as `torch.nn.MSELoss`.
+    pub fn mse() -> Self {
+        Self::new(functional::mse_loss)
+    }
+}
+
+impl std::fmt::Debug for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Loss")
+    }
+}
+
+/// What [`Trainer::new`] starts.
+pub struct TrainerBuilder<M> {
+    model: M,
+    loss: Loss,
+    optimizer: Optimizer,
+    options: Options,
+    threads: usize,
+}
+
+impl<M: Module + Forward> TrainerBuilder<M> {
+    /// The device to train on: `cpu` unless set.
+    #[must_use]
+    pub fn target(mut self, target: Target) -> Self {
+        self.options.target = target;
+        self
+    }
+
+    /// Which emitter makes CPU code.
+    #[must_use]
+    pub fn tier(mut self, tier: Tier) -> Self {
+        self.options.tier = tier;
+        self
+    }
+
+    /// Optimization level, and whether to fuse.
+    #[must_use]
+    pub fn opt(mut self, opt: OptLevel) -> Self {
+        self.options.opt = opt;
+        self
+    }
+
+    /// Runs on at most this many threads; 0 is one a core. Any number gives the same bits.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The trainer. Nothing is compiled before the first step, which brings the shapes.
+    ///
+    /// # Errors
+    /// Settings of the optimizer that contradict each other.
+    pub fn build(self) -> Result<Trainer<M>, Error> {
+        let Self { model, loss, optimizer, options, threads } = self;
+        let Optimizer::Sgd(sgd) = &optimizer else {
+            return Err(Error::message(format!("the optimizer {optimizer:?} cannot be compiled")));
+        };
+        sgd.check().map_err(Error::message)?;
+        let spec = OptimizerSpec::Sgd(Sgd {
+            lr: sgd.lr,
+            momentum: sgd.momentum,
+            dampening: sgd.dampening,
+            weight_decay: sgd.weight_decay,
+            nesterov: sgd.nesterov,
+            maximize: sgd.maximize,
+        });
+        let lr = optimizer.lr();
+        let (training, evaluation) = (Phase::default(), Phase::default());
+        Ok(Trainer { model, loss, spec, lr, options, threads, training, evaluation, compilations: Vec::new() })
+    }
+}
+
+/// A traced function and its compiled instances by input shapes.
+#[derive(Default)]
+struct Phase {
+    traced: BTreeMap<Signature, IrModule>,
+    instances: BTreeMap<Vec<(DType, Vec<usize>)>, Instance>,
+    /// The instance that holds the current state.
+    current: Option<Vec<(DType, Vec<usize>)>>,
+}
+
+/// Element types and extents beyond the batch: what a trace depends on.
+type Signature = Vec<(DType, Vec<usize>)>;
+
+/// Trains a model.
+///
+/// See the [crate's example](crate). The model's parameters are those it was built with; training happens in the
+/// compiled step's own copies, and [`Trainer::sync`] writes them back to the model.
+pub struct Trainer<M> {
+    model: M,
+    loss: Loss,
+    spec: OptimizerSpec,
+    lr: f64,
+    options: Options,
+    threads: usize,
+    training: Phase,
+    evaluation: Phase,
+    compilations: Vec<Compilation>,
+}
+
+impl<M: Module + Forward> Trainer<M> {
+    /// Starts to describe the training of `model`.
+    #[expect(clippy::new_ret_no_self, reason = "the builder is the way to a trainer")]
+    pub fn new(model: M, loss: Loss, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
+        TrainerBuilder { model, loss, optimizer: optimizer.into(), options: Options::default(), threads: 0 }
+    }
+
+    /// The model. Its parameters are those of the last [`Trainer::sync`].
+    pub fn model(&self) -> &M {
+        &self.model
+    }
+
+    /// The learning rate of the next step.
+    pub fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    /// Sets the learning rate from the next step on. Nothing is compiled again.
+    pub fn set_lr(&mut self, lr: f64) {
+        self.lr = lr;
+    }
+
+    /// Every compilation so far: one for each batch shape of training and of evaluation.
+    pub fn compilations(&self) -> &[Compilation] {
+        &self.compilations
+    }
+
+    /// One step on a batch: the loss before the update.
+    ///
+    /// # Errors
+    /// Faults of the model or the loss with their source lines, parameters without a path to the loss, shapes that do
+    /// not fit, and whatever compiling reports.
+    pub fn step(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<f64, Error> {
+        let batch = [x.to_data(), y.to_data()];
+        let lr = scalar_data(DType::F32, self.lr);
+        let key = signature(&batch, 0);
+        if self.training.current.as_ref() != Some(&key) {
+            self.enter_training(&batch, &key)?;
+        }
+        let instance = self.training.instances.get_mut(&key).expect("the batch's instance was just entered");
+        instance.write("x", &batch[0].bytes)?;
+        instance.write("y", &batch[1].bytes)?;
+        instance.write("lr", &lr.bytes)?;
+        instance.run()?;
+        let loss = read_output(instance, 0)?.get(0).to_f64();
+        // Evaluation's copies of the parameters are stale from here on.
+        self.evaluation.current = None;
+        Ok(loss)
+    }
+
+    /// The model's output for a batch, in evaluation mode.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn predict(&mut self, x: &dyn ToData) -> Result<TensorData, Error> {
+        let batch = [x.to_data()];
+        let instance = self.evaluate_batch(&batch)?;
+        read_output(instance, 0)
+    }
+
+    /// The model's output and the loss for a batch, in evaluation mode; nothing is updated.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn evaluate(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<(TensorData, f64), Error> {
+        let batch = [x.to_data(), y.to_data()];
+        let instance = self.evaluate_batch(&batch)?;
+        let loss = read_output(instance, 1)?.get(0).to_f64();
+        Ok((read_output(instance, 0)?, loss))
+    }
+
+    /// Writes the trained parameters back to the model and gives the model.
+    ///
+    /// # Errors
+    /// The device's own.
+    pub fn sync(&mut self) -> Result<&M, Error> {
+        if let Some(instance) = self.training.current.as_ref().and_then(|key| self.training.instances.get(key)) {
+            for (name, parameter) in self.model.named_parameters() {
+                if let Ok(bytes) = instance.input(name.as_str()) {
+                    let ty = parameter.ty();
+                    let shape = ty.shape.as_fixed().unwrap_or_default();
+                    parameter.set(TensorData::new(ty.dtype, shape, bytes.to_vec()))?;
+                }
+            }
+            for (name, buffer) in self.model.named_buffers() {
+                if let Ok(bytes) = instance.input(name.as_str()) {
+                    let ty = buffer.ty();
+                    let shape = ty.shape.as_fixed().unwrap_or_default();
+                    buffer.set(TensorData::new(ty.dtype, shape, bytes.to_vec()))?;
+                }
+            }
+        }
+        Ok(&self.model)
+    }
+
+    /// The training step as a function of symbolic batch size, with its first weights, for saving or compiling ahead
+    /// of time. `x` and `y` are a batch whose shapes, but for the batch, it is traced with.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`].
+    pub fn step_module(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<IrModule, Error> {
+        self.trace_step(&[x.to_data(), y.to_data()])
+    }
+
+    fn trace_step(&mut self, batch: &[TensorData]) -> Result<IrModule, Error> {
+        self.model.train();
+        let module = trace("train_step", |t| {
+            t.bind(&self.model);
+            let x = t.input("x", batch_type(&batch[0]));
+            let y = t.input("y", batch_type(&batch[1]));
+            let loss = (self.loss.0)(&self.model.forward(&x), &y);
+            t.output("loss", loss);
+        })?;
+        let func = train_step(&module.funcs[0], 0, &self.spec)?;
+        Ok(IrModule { funcs: vec![func], weights: module.weights })
+    }
+
+    fn enter_training(&mut self, batch: &[TensorData], key: &Signature) -> Result<(), Error> {
+        if !self.training.instances.contains_key(key) {
+            let trace_key = signature(batch, 1);
+            if !self.training.traced.contains_key(&trace_key) {
+                let module = self.trace_step(batch)?;
+                self.training.traced.insert(trace_key.clone(), module);
+            }
+            let module = &self.training.traced[&trace_key];
+            let lr = scalar_data(DType::F32, self.lr);
+            let inputs = inputs_of(&module.funcs[0], batch, &lr)?;
+            let instance =
+                compile_instance(module, &inputs, &self.options, self.threads, &mut self.compilations)?;
+            self.training.instances.insert(key.clone(), instance);
+        }
+        if let Some(previous) = self.training.current.replace(key.clone()) {
+            let states = read_states(&self.training.instances[&previous])?;
+            write_states(self.training.instances.get_mut(key).expect("it exists"), &states)?;
+        }
+        Ok(())
+    }
+
+    /// Runs the forward function on a batch with the current parameters; with a target, the loss too.
+    fn evaluate_batch(&mut self, batch: &[TensorData]) -> Result<&Instance, Error> {
+        let key = signature(batch, 0);
+        if !self.evaluation.instances.contains_key(&key) {
+            let trace_key = signature(batch, 1);
+            if !self.evaluation.traced.contains_key(&trace_key) {
+                self.model.eval();
+                let traced = trace("evaluate", |t| {
+                    t.bind(&self.model);
+                    let x = t.input("x", batch_type(&batch[0]));
+                    let output = self.model.forward(&x);
+                    if let Some(target) = batch.get(1) {
+                        let y = t.input("y", batch_type(target));
+                        let loss = (self.loss.0)(&output, &y);
+                        t.output("output", output);
+                        t.output("loss", loss);
+                    } else {
+                        t.output("output", output);
+                    }
+                });
+                self.model.train();
+                self.evaluation.traced.insert(trace_key.clone(), traced?);
+            }
+            let module = &self.evaluation.traced[&trace_key];
+            let instance = compile_instance(module, batch, &self.options, self.threads, &mut self.compilations)?;
+            self.evaluation.instances.insert(key.clone(), instance);
+            self.evaluation.current = None;
+        }
+        if self.evaluation.current.as_ref() != Some(&key) {
+            if let Some(training) = self.training.current.as_ref().and_then(|key| self.training.instances.get(key)) {
+                let states = read_states(training)?;
+                write_states(self.evaluation.instances.get_mut(&key).expect("it exists"), &states)?;
+            }
+            self.evaluation.current = Some(key.clone());
+        }
+        let instance = self.evaluation.instances.get_mut(&key).expect("it exists");
+        for (name, data) in ["x", "y"].into_iter().zip(batch) {
+            instance.write(name, &data.bytes)?;
+        }
+        instance.run()?;
+        Ok(instance)
+    }
+}
+
+/// Element types and shapes of a batch, from dimension `from` on.
+fn signature(batch: &[TensorData], from: usize) -> Signature {
+    batch.iter().map(|data| (data.dtype, data.shape.get(from..).unwrap_or_default().to_vec())).collect()
+}
+
+/// The type of a batch with a symbol for the number of samples.
+fn batch_type(data: &TensorData) -> TensorType {
+    let dims = data.shape.iter().enumerate().map(|(idx, &extent)| match idx {
+        0 => Dim::symbol("N"),
+        _ => Dim::from(extent),
+    });
+    TensorType { dtype: data.dtype, shape: Shape(dims.collect()) }
+}
+
+/// A step's inputs in the order of its parameters.
+fn inputs_of(func: &Func, batch: &[TensorData], lr: &TensorData) -> Result<Vec<TensorData>, Error> {
+    let inputs = func.params.iter().filter(|param| param.kind == nnc_ir::ParamKind::Input);
+    inputs
+        .map(|param| match param.name.as_str() {
+            "x" => Ok(batch[0].clone()),
+            "y" => Ok(batch[1].clone()),
+            "lr" => Ok(lr.clone()),
+            other => Err(Error::message(format!("the model declares an input `{other}` of its own"))),
+        })
+        .collect()
+}
+
+fn compile_instance(
+    module: &IrModule,
+    inputs: &[TensorData],
+    options: &Options,
+    threads: usize,
+    compilations: &mut Vec<Compilation>,
+) -> Result<Instance, Error> {
+    let func = &module.funcs[0];
+    let dims = bind_inputs(func, inputs, &options.dims)?;
+    let options = Options { dims, ..options.clone() };
+    let (executable, compilation) = compile_cached(func, &module.weights, &options)?;
+    compilations.push(compilation);
+    Ok(executable.instance(threads)?)
+}
+
+/// State inputs by name.
+fn read_states(instance: &Instance) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let states = instance.program().inputs.iter().filter(|input| input.role == InputRole::State);
+    states.map(|input| Ok((input.name.clone(), instance.input(input.name.as_str())?.to_vec()))).collect()
+}
+
+/// Writes the states that the instance has too.
+fn write_states(instance: &mut Instance, states: &[(String, Vec<u8>)]) -> Result<(), Error> {
+    for (name, bytes) in states {
+        if instance.input_index(name.as_str()).is_ok() {
+            instance.write(name.as_str(), bytes)?;
+        }
+    }
+    Ok(())
+}

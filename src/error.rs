@@ -3,7 +3,7 @@
 use std::fmt;
 
 use nnc_codegen::assemble;
-use nnc_frontend::TraceError;
+use nnc_frontend::trace::TraceError;
 use nnc_ir::{Diagnostic, Location};
 
 /// An error of the driver.

@@ -254,4 +254,3 @@ impl CacheKey {
 pub(crate) fn scalar_data(dtype: DType, value: f64) -> TensorData {
     TensorData::from_scalars(dtype, Vec::new(), [Scalar::from_f64(dtype, value)])
 }
-

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use nnc_codegen::assemble::Tier;
 use nnc_codegen::target::Target;
 use nnc_frontend::array::ToData;
+use nnc_frontend::functional;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
-use nnc_frontend::{Tensor, functional, trace};
+use nnc_frontend::tensor::Tensor;
+use nnc_frontend::trace::trace;
 use nnc_ir::{DType, Dim, Func, Module as IrModule, Shape, TensorData, TensorType};
 use nnc_passes::optimizer::{OptimizerSpec, Sgd, train_step};
 use nnc_passes::pipeline::OptLevel;
@@ -273,8 +275,7 @@ impl<M: Module + Forward> Trainer<M> {
             let module = &self.training.traced[&trace_key];
             let lr = scalar_data(DType::F32, self.lr);
             let inputs = inputs_of(&module.funcs[0], batch, &lr)?;
-            let instance =
-                compile_instance(module, &inputs, &self.options, self.threads, &mut self.compilations)?;
+            let instance = compile_instance(module, &inputs, &self.options, self.threads, &mut self.compilations)?;
             self.training.instances.insert(key.clone(), instance);
         }
         if let Some(previous) = self.training.current.replace(key.clone()) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use nnc_ir::{Constant as IrConstant, DType, Diagnostic, Func, Graph, Location, Node, Op, ParamKind, TensorData, Value};
+use nnc_ir::{
+    Constant as IrConstant, DType, Diagnostic, Func, Graph, Location, Node, Op, ParamKind, TensorData, Value,
+};
 use nnc_passes::plan_memory::{LaunchFacts, MemoryPlan, Place as PlannedPlace, Step, is_launch, plan_memory};
 use nnc_runtime::program::{
     Code, Constant, ElemType, Input, InputRole, KernelInfo, Launch, Output, Place, Program, TensorSpec,

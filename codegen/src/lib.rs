@@ -2,6 +2,7 @@
 //!
 //! This crate knows loops, schedules and instruction sets. It must not know layers, files or device drivers.
 
+pub mod assemble;
 pub mod cranelift;
 pub mod kernel;
 pub mod llvm;

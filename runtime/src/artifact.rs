@@ -30,6 +30,11 @@ pub const VERSION: u32 = 1;
 /// Bytes of the header.
 const HEADER_BYTES: usize = 24;
 
+/// Whether `bytes` starts like an artifact.
+pub fn is_artifact(bytes: &[u8]) -> bool {
+    bytes.starts_with(&SIGNATURE)
+}
+
 /// Encodes a program.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
+#[cfg(not(feature = "llvm"))]
 use nnc::codegen::assemble::without_llvm;
 use nnc::codegen::cranelift::{Text, emit_text};
 use nnc::codegen::llvm::text::{Dialect, emit_module};

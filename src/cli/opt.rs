@@ -107,6 +107,9 @@ fn find(name: &str, argument: &str) -> Result<&'static Pass, Failure> {
     let found = pass(name.trim());
     Ok(found.ok_or_else(|| {
         let names: Vec<&str> = PASSES.iter().map(|pass| pass.name).collect();
-        Diagnostic::new(Location::at(argument, 0, 0), format!("unknown pass `{name}`, expected one of {}", names.join(", ")))
+        Diagnostic::new(
+            Location::at(argument, 0, 0),
+            format!("unknown pass `{name}`, expected one of {}", names.join(", ")),
+        )
     })?)
 }

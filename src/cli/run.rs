@@ -175,8 +175,7 @@ fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMa
         Some(DeviceArg::Cuda) => Target::Cuda { arch: nnc::codegen::target::DEFAULT_ARCH.to_string() },
         _ => Target::Cpu,
     };
-    let options =
-        Options { target, tier: args.tier.into(), dims, ..options(&selected, &args.func, &args.opt)? };
+    let options = Options { target, tier: args.tier.into(), dims, ..options(&selected, &args.func, &args.opt)? };
     let device = device::for_target(&options.target.to_string())?;
     let compiled = compile(&selected.func, &selected.weights, &options)?;
     let executable = Executable::load(compiled.program, &*device)?;
@@ -202,10 +201,7 @@ fn run_artifact(args: &Args, given: IndexMap<String, TensorData>) -> Result<Inde
     let expected: Vec<Expected> = data
         .map(|input| Expected {
             name: input.name.clone(),
-            ty: TensorType {
-                dtype: dtype_of(input.spec.elem),
-                shape: nnc_ir::Shape::fixed(&input.spec.shape),
-            },
+            ty: TensorType { dtype: dtype_of(input.spec.elem), shape: nnc_ir::Shape::fixed(&input.spec.shape) },
         })
         .collect();
     let arrays = arrange(&expected, given, args.seed, &Bindings::new(), &IndexMap::new())?;

@@ -102,10 +102,5 @@ pub(super) fn opt_level(args: &OptArgs) -> OptLevel {
 
 /// Options of a compilation of the selected function.
 pub(super) fn options(selected: &Selected, func: &FuncArgs, opt: &OptArgs) -> Result<Options, Failure> {
-    Ok(Options {
-        opt: opt_level(opt),
-        dims: parse_dims(&func.dims)?,
-        freeze: !selected.trains,
-        ..Options::default()
-    })
+    Ok(Options { opt: opt_level(opt), dims: parse_dims(&func.dims)?, freeze: !selected.trains, ..Options::default() })
 }

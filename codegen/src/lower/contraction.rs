@@ -102,8 +102,7 @@ impl Contraction<'_> {
 
     /// Where an operand lies, if it is a plain view of memory; else it must go there first.
     pub(super) fn locate(&self, planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
-        let ranges: Vec<(i64, i64)> =
-            planner.region.shape(operand).iter().map(|&extent| (0, extent as i64)).collect();
+        let ranges: Vec<(i64, i64)> = planner.region.shape(operand).iter().map(|&extent| (0, extent as i64)).collect();
         let mut cx = planner.probe(&ranges);
         let coords = (0..ranges.len()).map(Affine::dim).collect::<Vec<_>>();
         let (mut value, mut at) = (operand, coords);
@@ -207,17 +206,13 @@ impl Epilogue {
 }
 
 /// Merges dimensions of the result as the epilogue and the given operand strides (by result dimension) allow.
-pub(super) fn merge_with(
-    trace: &Trace,
-    strides: &[Vec<i64>],
-    dims: &[usize],
-    ranges: &[(i64, i64)],
-) -> Vec<Axis> {
+pub(super) fn merge_with(trace: &Trace, strides: &[Vec<i64>], dims: &[usize], ranges: &[(i64, i64)]) -> Vec<Axis> {
     let mut trace = trace.clone();
     for strides in strides {
-        let linear = strides.iter().enumerate().fold(Affine::default(), |sum, (dim, &stride)| {
-            sum.plus_scaled(&Affine::dim(dim), stride)
-        });
+        let linear = strides
+            .iter()
+            .enumerate()
+            .fold(Affine::default(), |sum, (dim, &stride)| sum.plus_scaled(&Affine::dim(dim), stride));
         trace.loads.push((BufferId(0), Access { linear, space: 0, phase: 0 }));
     }
     merge(&trace, dims, ranges)

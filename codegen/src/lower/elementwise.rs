@@ -140,7 +140,8 @@ pub(super) fn minimum(b: &mut KernelBuilder, lhs: Reg, rhs: Reg) -> Reg {
 
 /// Comparison; truth values are ordered as 0 and 1.
 fn compare(b: &mut KernelBuilder, dir: CompareDir, lhs: Reg, rhs: Reg) -> Reg {
-    let word = |b: &mut KernelBuilder, reg: Reg| if b.reg_type(reg).ty == Ty::Bool { b.cast(Ty::U32, reg) } else { reg };
+    let word =
+        |b: &mut KernelBuilder, reg: Reg| if b.reg_type(reg).ty == Ty::Bool { b.cast(Ty::U32, reg) } else { reg };
     let (lhs, rhs) = (word(b, lhs), word(b, rhs));
     b.compare(dir, lhs, rhs)
 }

@@ -12,6 +12,10 @@ pub(super) fn rows<'r>(_planner: &Planner<'r>, _cx: Cx<'r>, _rows: &Rows) -> Eva
     Err(Stop::Unsupported("gpu".into()))
 }
 
-pub(super) fn contraction<'r>(_p: &Planner<'r>, _c: &super::contraction::Contraction<'_>, _o: &[super::Out]) -> Eval<Built<'r>> {
+pub(super) fn contraction<'r>(
+    _p: &Planner<'r>,
+    _c: &super::contraction::Contraction<'_>,
+    _o: &[super::Out],
+) -> Eval<Built<'r>> {
     Err(Stop::Unsupported("gpu".into()))
 }

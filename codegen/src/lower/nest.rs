@@ -41,9 +41,8 @@ pub(super) fn merge(trace: &Trace, dims: &[usize], ranges: &[(i64, i64)]) -> Vec
             let fits = |outer: usize| !trace.opaque.contains(&outer);
             let loads = trace.loads.iter().map(|(_, access)| &access.linear);
             let stores = trace.stores.iter().map(|(_, access)| &access.linear);
-            let consistent = loads
-                .chain(stores)
-                .all(|linear| linear.stride(outer) == linear.stride(dim) * extent as i64);
+            let consistent =
+                loads.chain(stores).all(|linear| linear.stride(outer) == linear.stride(dim) * extent as i64);
             if fits(outer) && fits(dim) && first == 0 && axis.first == 0 && consistent {
                 axis.dims.push(dim);
                 axis.extent *= extent;

@@ -80,11 +80,8 @@ impl<'g> Region<'g> {
 fn wrap(graph: &Graph, node: Node) -> Graph {
     let data = graph.node(node);
     let mut region = Graph::new();
-    let params: Vec<Value> = data
-        .operands
-        .iter()
-        .map(|&operand| region.param(graph.ty(operand).clone(), data.location.clone()))
-        .collect();
+    let params: Vec<Value> =
+        data.operands.iter().map(|&operand| region.param(graph.ty(operand).clone(), data.location.clone())).collect();
     let types = data.results().map(|result| graph.ty(result).clone()).collect();
     let wrapped = region.push_typed(data.op.clone(), &params, data.regions.clone(), types, data.location.clone());
     region.set_results(region.node(wrapped).results().collect());

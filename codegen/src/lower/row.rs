@@ -329,8 +329,8 @@ impl Walk<'_> {
         let innermost = (0..rank).rev().find(|&dim| self.rows.extents[dim] != 1);
         let row_is_innermost = innermost.is_none_or(|dim| self.rows.reduced.contains(&dim));
         // Lanes must not wrap from one run of the row to the next.
-        let whole_vectors = self.reduced.len() <= 1
-            || self.reduced.last().is_some_and(|axis| axis.extent % FOLD_LANES == 0);
+        let whole_vectors =
+            self.reduced.len() <= 1 || self.reduced.last().is_some_and(|axis| axis.extent % FOLD_LANES == 0);
         let candidate = match row_is_innermost {
             true if whole_vectors => (FoldMode::Lanes, self.reduced.last()),
             true => return Ok(()),

@@ -52,9 +52,8 @@ pub(super) fn source_of(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eva
         }
         Op::Slice(attrs) => {
             let start = |dim: usize| attrs.start[dim].as_const().map(|start| start as i64);
-            let step = |(dim, coord): (usize, &Affine)| {
-                Some(coord.scaled(attrs.stride[dim] as i64).plus_const(start(dim)?))
-            };
+            let step =
+                |(dim, coord): (usize, &Affine)| Some(coord.scaled(attrs.stride[dim] as i64).plus_const(start(dim)?));
             let moved: Option<Vec<Affine>> = coords.iter().enumerate().map(step).collect();
             moved.ok_or_else(|| Stop::Unsupported("a slice with symbolic bounds".to_string()))?
         }

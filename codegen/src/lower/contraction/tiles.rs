@@ -57,9 +57,8 @@ fn matrices(
     let region = planner.region;
     let (lhs_shape, rhs_shape) = (region.shape(contraction.lhs), region.shape(contraction.rhs));
     let attrs = contraction.attrs;
-    let free = |rank: usize, batch: &[usize], contract: &[usize]| {
-        nnc_ir::ops::DotAttrs::free_dims(rank, batch, contract)
-    };
+    let free =
+        |rank: usize, batch: &[usize], contract: &[usize]| nnc_ir::ops::DotAttrs::free_dims(rank, batch, contract);
     let lhs_free = free(lhs_shape.len(), &attrs.lhs_batch, &attrs.lhs_contract);
     let rhs_free = free(rhs_shape.len(), &attrs.rhs_batch, &attrs.rhs_contract);
     let along = |shape: &[usize], strides: &[i64], dims: &[usize]| -> Option<(u64, i64)> {
@@ -71,9 +70,10 @@ fn matrices(
     let (_, rhs_k) = along(rhs_shape, &rhs.strides, &attrs.rhs_contract)?;
     let base = |strided: &Strided, dims: &[usize], extents: &[usize]| {
         let start = Affine::constant(strided.offset);
-        dims.iter().enumerate().filter(|(at, _)| extents[*at] != 1).fold(start, |sum, (at, &dim)| {
-            sum.plus_scaled(&Affine::dim(at), strided.strides[dim])
-        })
+        dims.iter()
+            .enumerate()
+            .filter(|(at, _)| extents[*at] != 1)
+            .fold(start, |sum, (at, &dim)| sum.plus_scaled(&Affine::dim(at), strided.strides[dim]))
     };
     let batches = contraction.extents[..contraction.n_batch].iter().map(|&extent| extent as u64).product();
     let facts = Facts { batches, m, n, k, lhs: (lhs_m, lhs_k), rhs: (rhs_n, rhs_k) };
@@ -213,9 +213,8 @@ fn main_kernel<'r>(
         // The packed batches lie one after the other, whatever the dimensions of the original.
         let batch_strides = dense_strides(&contraction.extents[..contraction.n_batch]);
         let base = batch_strides.iter().enumerate().filter(|(dim, _)| contraction.extents[*dim] != 1);
-        let base = base.fold(Affine::default(), |sum, (dim, &stride)| {
-            sum.plus_scaled(&Affine::dim(dim), stride * (m * k) as i64)
-        });
+        let base = base
+            .fold(Affine::default(), |sum, (dim, &stride)| sum.plus_scaled(&Affine::dim(dim), stride * (m * k) as i64));
         lhs = Matrix { buffer, base, free: 1, k: m as i64 };
     } else {
         cx.trace.scattered.push(lhs.buffer);
@@ -267,14 +266,19 @@ fn main_kernel<'r>(
         lanes,
     };
     let split = tiles.emit(&mut cx, tile_rows, tile_cols)?;
-    Ok(Built { cx, split: split.0, schedule: KernelSchedule::Contraction(ContractionSchedule { tasks: split.1, ..schedule.clone() }) })
+    Ok(Built {
+        cx,
+        split: split.0,
+        schedule: KernelSchedule::Contraction(ContractionSchedule { tasks: split.1, ..schedule.clone() }),
+    })
 }
 
 /// The product writes the result itself: note it, so that in-place reuse is judged.
 fn note_plain_store(cx: &mut Cx<'_>, contraction: &Contraction<'_>, buffer: BufferId) {
-    let linear = dense_strides(&contraction.extents).iter().enumerate().fold(Affine::default(), |sum, (dim, &stride)| {
-        sum.plus_scaled(&Affine::dim(dim), stride)
-    });
+    let linear = dense_strides(&contraction.extents)
+        .iter()
+        .enumerate()
+        .fold(Affine::default(), |sum, (dim, &stride)| sum.plus_scaled(&Affine::dim(dim), stride));
     cx.trace.stores.push((buffer, super::super::cx::Access { linear, space: 0, phase: 0 }));
 }
 

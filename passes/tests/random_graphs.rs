@@ -151,7 +151,8 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Op
             let n_elements = ty.n_elements()?;
             let fitting: Vec<&[usize]> =
                 SHAPES.iter().copied().filter(|shape| shape.iter().product::<usize>() == n_elements).collect();
-            b.reshape(x, Shape::fixed(random.pick(&fitting))).ok()
+            let shape = (!fitting.is_empty()).then(|| random.pick(&fitting))?;
+            b.reshape(x, Shape::fixed(shape)).ok()
         }
         16 if rank == 2 => {
             let y = random.pick(values);
@@ -212,7 +213,7 @@ fn facts(func: &Func, node: Node) -> LaunchFacts {
         }
     }
     // Some scratch, to be kept apart.
-    LaunchFacts { in_place, scratch: if node.0 % 3 == 0 { vec![64, 200] } else { Vec::new() } }
+    LaunchFacts { in_place, scratch: if node.0.is_multiple_of(3) { vec![64, 200] } else { Vec::new() } }
 }
 
 /// The memory of a run.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use nnc_frontend::array::ToData;
 use nnc_ir::bind::{Argument, bind_dims};
-use nnc_ir::{Bindings, DType, Func, Module, ParamKind, Scalar, TensorData};
+use nnc_ir::{Bindings, DType, Func, Module, ParamKind, TensorData};
 use nnc_runtime::device::{Device, for_target};
 use nnc_runtime::program::{ElemType, Program};
 use nnc_runtime::{Executable, Instance};
@@ -248,9 +248,4 @@ impl CacheKey {
         let named = func.params.iter().map(|param| weights.get(param.weight.as_ref()?).cloned());
         Self { text: func.to_string(), weights: named.collect(), options: options.clone() }
     }
-}
-
-/// A scalar as data.
-pub(crate) fn scalar_data(dtype: DType, value: f64) -> TensorData {
-    TensorData::from_scalars(dtype, Vec::new(), [Scalar::from_f64(dtype, value)])
 }

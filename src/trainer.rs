@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 
 use nnc_codegen::assemble::Tier;
 use nnc_codegen::target::Target;
-use nnc_frontend::array::ToData;
+use nnc_frontend::array::{ToData, View};
 use nnc_frontend::functional;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
 use nnc_frontend::tensor::Tensor;
 use nnc_frontend::trace::trace;
-use nnc_ir::{DType, Dim, Func, Module as IrModule, Shape, TensorData, TensorType};
+use nnc_ir::bind::{Argument, bind_dims};
+use nnc_ir::{DType, Dim, Module as IrModule, ParamKind, Scalar, Shape, TensorData, TensorType};
 use nnc_passes::optimizer::{OptimizerSpec, Sgd, train_step};
 use nnc_passes::pipeline::OptLevel;
 use nnc_runtime::Instance;
@@ -22,7 +23,7 @@ use nnc_runtime::program::InputRole;
 
 use crate::compile::Options;
 use crate::error::Error;
-use crate::jit::{Compilation, bind_inputs, compile_cached, read_output, scalar_data};
+use crate::jit::{Compilation, compile_cached, dtype_of, read_output};
 
 /// A function of a model's output and a target.
 type LossFn = dyn Fn(&Tensor, &Tensor) -> Tensor;
@@ -120,17 +121,28 @@ impl<M: Module + Forward> TrainerBuilder<M> {
     }
 }
 
-/// A traced function and its compiled instances by input shapes.
+/// Element types and shapes of a batch's tensors.
+type Signature = Vec<(DType, Vec<usize>)>;
+
+/// A traced function and its compiled instances.
 #[derive(Default)]
 struct Phase {
+    /// By shapes without the batch, which is symbolic.
     traced: BTreeMap<Signature, IrModule>,
-    instances: BTreeMap<Vec<(DType, Vec<usize>)>, Instance>,
+    instances: BTreeMap<Signature, Instance>,
     /// The instance that holds the current state.
-    current: Option<Vec<(DType, Vec<usize>)>>,
+    current: Option<Signature>,
 }
 
-/// Element types and extents beyond the batch: what a trace depends on.
-type Signature = Vec<(DType, Vec<usize>)>;
+impl Phase {
+    fn current_instance(&mut self) -> Option<&mut Instance> {
+        self.instances.get_mut(self.current.as_ref()?)
+    }
+
+    fn current_ref(&self) -> Option<&Instance> {
+        self.instances.get(self.current.as_ref()?)
+    }
+}
 
 /// Trains a model.
 ///
@@ -181,21 +193,18 @@ impl<M: Module + Forward> Trainer<M> {
     /// Faults of the model or the loss with their source lines, parameters without a path to the loss, shapes that do
     /// not fit, and whatever compiling reports.
     pub fn step(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<f64, Error> {
-        let batch = [x.to_data(), y.to_data()];
-        let lr = scalar_data(DType::F32, self.lr);
-        let key = signature(&batch, 0);
-        if self.training.current.as_ref() != Some(&key) {
-            self.enter_training(&batch, &key)?;
-        }
-        let instance = self.training.instances.get_mut(&key).expect("the batch's instance was just entered");
-        instance.write("x", &batch[0].bytes)?;
-        instance.write("y", &batch[1].bytes)?;
-        instance.write("lr", &lr.bytes)?;
-        instance.run()?;
-        let loss = read_output(instance, 0)?.get(0).to_f64();
-        // Evaluation's copies of the parameters are stale from here on.
-        self.evaluation.current = None;
-        Ok(loss)
+        with_views([x, y], |batch| {
+            if !self.training.current.as_ref().is_some_and(|key| fits(key, batch)) {
+                self.enter_training(batch)?;
+            }
+            let lr = (self.lr as f32).to_le_bytes();
+            let instance = self.training.current_instance().expect("the batch's instance was just entered");
+            instance.run_with(&[("x", batch[0].bytes), ("y", batch[1].bytes), ("lr", &lr)])?;
+            let loss = read_scalar(instance, 0)?;
+            // Evaluation's copies of the parameters are stale from here on.
+            self.evaluation.current = None;
+            Ok(loss)
+        })
     }
 
     /// The model's output for a batch, in evaluation mode.
@@ -203,9 +212,7 @@ impl<M: Module + Forward> Trainer<M> {
     /// # Errors
     /// As for [`Trainer::step`].
     pub fn predict(&mut self, x: &dyn ToData) -> Result<TensorData, Error> {
-        let batch = [x.to_data()];
-        let instance = self.evaluate_batch(&batch)?;
-        read_output(instance, 0)
+        with_views([x], |batch| read_output(self.evaluate_batch(batch)?, 0))
     }
 
     /// The model's output and the loss for a batch, in evaluation mode; nothing is updated.
@@ -213,10 +220,11 @@ impl<M: Module + Forward> Trainer<M> {
     /// # Errors
     /// As for [`Trainer::step`].
     pub fn evaluate(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<(TensorData, f64), Error> {
-        let batch = [x.to_data(), y.to_data()];
-        let instance = self.evaluate_batch(&batch)?;
-        let loss = read_output(instance, 1)?.get(0).to_f64();
-        Ok((read_output(instance, 0)?, loss))
+        with_views([x, y], |batch| {
+            let instance = self.evaluate_batch(batch)?;
+            let loss = read_scalar(instance, 1)?;
+            Ok((read_output(instance, 0)?, loss))
+        })
     }
 
     /// Writes the trained parameters back to the model and gives the model.
@@ -224,7 +232,7 @@ impl<M: Module + Forward> Trainer<M> {
     /// # Errors
     /// The device's own.
     pub fn sync(&mut self) -> Result<&M, Error> {
-        if let Some(instance) = self.training.current.as_ref().and_then(|key| self.training.instances.get(key)) {
+        if let Some(instance) = self.training.current_ref() {
             for (name, parameter) in self.model.named_parameters() {
                 if let Ok(bytes) = instance.input(name.as_str()) {
                     let ty = parameter.ty();
@@ -249,10 +257,10 @@ impl<M: Module + Forward> Trainer<M> {
     /// # Errors
     /// As for [`Trainer::step`].
     pub fn step_module(&mut self, x: &dyn ToData, y: &dyn ToData) -> Result<IrModule, Error> {
-        self.trace_step(&[x.to_data(), y.to_data()])
+        with_views([x, y], |batch| self.trace_step(batch))
     }
 
-    fn trace_step(&mut self, batch: &[TensorData]) -> Result<IrModule, Error> {
+    fn trace_step(&mut self, batch: &[View<'_>]) -> Result<IrModule, Error> {
         self.model.train();
         let module = trace("train_step", |t| {
             t.bind(&self.model);
@@ -265,28 +273,54 @@ impl<M: Module + Forward> Trainer<M> {
         Ok(IrModule { funcs: vec![func], weights: module.weights })
     }
 
-    fn enter_training(&mut self, batch: &[TensorData], key: &Signature) -> Result<(), Error> {
-        if !self.training.instances.contains_key(key) {
+    /// Makes the instance for batches like this one current, with the state of the one before.
+    fn enter_training(&mut self, batch: &[View<'_>]) -> Result<(), Error> {
+        let key = signature(batch, 0);
+        if !self.training.instances.contains_key(&key) {
             let trace_key = signature(batch, 1);
             if !self.training.traced.contains_key(&trace_key) {
                 let module = self.trace_step(batch)?;
                 self.training.traced.insert(trace_key.clone(), module);
             }
             let module = &self.training.traced[&trace_key];
-            let lr = scalar_data(DType::F32, self.lr);
-            let inputs = inputs_of(&module.funcs[0], batch, &lr)?;
-            let instance = compile_instance(module, &inputs, &self.options, self.threads, &mut self.compilations)?;
-            self.training.instances.insert(key.clone(), instance);
+            let instance = self.compile_instance(module, batch)?;
+            self.training.instances.insert(key.clone(), instance.0);
+            self.compilations.push(instance.1);
         }
         if let Some(previous) = self.training.current.replace(key.clone()) {
             let states = read_states(&self.training.instances[&previous])?;
-            write_states(self.training.instances.get_mut(key).expect("it exists"), &states)?;
+            write_states(self.training.instances.get_mut(&key).expect("it exists"), &states)?;
         }
         Ok(())
     }
 
+    fn compile_instance(&self, module: &IrModule, batch: &[View<'_>]) -> Result<(Instance, Compilation), Error> {
+        let func = &module.funcs[0];
+        let mut arguments = Vec::new();
+        for (param, &value) in func.params.iter().zip(func.graph.params()) {
+            if param.kind != ParamKind::Input {
+                continue;
+            }
+            let view = match param.name.as_str() {
+                "x" => batch.first(),
+                "y" => batch.get(1),
+                "lr" => Some(&View { dtype: DType::F32, shape: &[], bytes: &[] }),
+                _ => None,
+            };
+            let Some(view) = view else {
+                return Err(Error::message(format!("the model declares an input `{}` of its own", param.name)));
+            };
+            let expected = func.graph.ty(value);
+            arguments.push(Argument { name: &param.name, expected, dtype: view.dtype, shape: view.shape });
+        }
+        let dims = bind_dims(&arguments, &self.options.dims)?;
+        let options = Options { dims, ..self.options.clone() };
+        let (executable, compilation) = compile_cached(func, &module.weights, &options)?;
+        Ok((executable.instance(self.threads)?, compilation))
+    }
+
     /// Runs the forward function on a batch with the current parameters; with a target, the loss too.
-    fn evaluate_batch(&mut self, batch: &[TensorData]) -> Result<&Instance, Error> {
+    fn evaluate_batch(&mut self, batch: &[View<'_>]) -> Result<&Instance, Error> {
         let key = signature(batch, 0);
         if !self.evaluation.instances.contains_key(&key) {
             let trace_key = signature(batch, 1);
@@ -309,66 +343,61 @@ impl<M: Module + Forward> Trainer<M> {
                 self.evaluation.traced.insert(trace_key.clone(), traced?);
             }
             let module = &self.evaluation.traced[&trace_key];
-            let instance = compile_instance(module, batch, &self.options, self.threads, &mut self.compilations)?;
+            let (instance, compilation) = self.compile_instance(module, batch)?;
+            self.compilations.push(compilation);
             self.evaluation.instances.insert(key.clone(), instance);
             self.evaluation.current = None;
         }
         if self.evaluation.current.as_ref() != Some(&key) {
-            if let Some(training) = self.training.current.as_ref().and_then(|key| self.training.instances.get(key)) {
+            if let Some(training) = self.training.current_ref() {
                 let states = read_states(training)?;
                 write_states(self.evaluation.instances.get_mut(&key).expect("it exists"), &states)?;
             }
             self.evaluation.current = Some(key.clone());
         }
         let instance = self.evaluation.instances.get_mut(&key).expect("it exists");
-        for (name, data) in ["x", "y"].into_iter().zip(batch) {
-            instance.write(name, &data.bytes)?;
+        match batch {
+            [x, y] => instance.run_with(&[("x", x.bytes), ("y", y.bytes)])?,
+            _ => instance.run_with(&[("x", batch[0].bytes)])?,
         }
-        instance.run()?;
         Ok(instance)
     }
 }
 
+/// Calls `body` with the data where it lies, or with dense copies.
+fn with_views<const N: usize, T>(data: [&dyn ToData; N], body: impl FnOnce(&[View<'_>; N]) -> T) -> T {
+    let copies = data.map(|data| data.view().is_none().then(|| data.to_data()));
+    let view = |idx: usize| match &copies[idx] {
+        Some(copy) => copy.view().expect("tensor data is dense"),
+        None => data[idx].view().expect("the data had a view"),
+    };
+    body(&std::array::from_fn(view))
+}
+
+/// Whether a batch has exactly these element types and shapes.
+fn fits(key: &Signature, batch: &[View<'_>]) -> bool {
+    key.len() == batch.len()
+        && key.iter().zip(batch).all(|((dtype, shape), view)| *dtype == view.dtype && *shape == view.shape)
+}
+
 /// Element types and shapes of a batch, from dimension `from` on.
-fn signature(batch: &[TensorData], from: usize) -> Signature {
-    batch.iter().map(|data| (data.dtype, data.shape.get(from..).unwrap_or_default().to_vec())).collect()
+fn signature(batch: &[View<'_>], from: usize) -> Signature {
+    batch.iter().map(|view| (view.dtype, view.shape.get(from..).unwrap_or_default().to_vec())).collect()
 }
 
 /// The type of a batch with a symbol for the number of samples.
-fn batch_type(data: &TensorData) -> TensorType {
-    let dims = data.shape.iter().enumerate().map(|(idx, &extent)| match idx {
+fn batch_type(view: &View<'_>) -> TensorType {
+    let dims = view.shape.iter().enumerate().map(|(idx, &extent)| match idx {
         0 => Dim::symbol("N"),
         _ => Dim::from(extent),
     });
-    TensorType { dtype: data.dtype, shape: Shape(dims.collect()) }
+    TensorType { dtype: view.dtype, shape: Shape(dims.collect()) }
 }
 
-/// A step's inputs in the order of its parameters.
-fn inputs_of(func: &Func, batch: &[TensorData], lr: &TensorData) -> Result<Vec<TensorData>, Error> {
-    let inputs = func.params.iter().filter(|param| param.kind == nnc_ir::ParamKind::Input);
-    inputs
-        .map(|param| match param.name.as_str() {
-            "x" => Ok(batch[0].clone()),
-            "y" => Ok(batch[1].clone()),
-            "lr" => Ok(lr.clone()),
-            other => Err(Error::message(format!("the model declares an input `{other}` of its own"))),
-        })
-        .collect()
-}
-
-fn compile_instance(
-    module: &IrModule,
-    inputs: &[TensorData],
-    options: &Options,
-    threads: usize,
-    compilations: &mut Vec<Compilation>,
-) -> Result<Instance, Error> {
-    let func = &module.funcs[0];
-    let dims = bind_inputs(func, inputs, &options.dims)?;
-    let options = Options { dims, ..options.clone() };
-    let (executable, compilation) = compile_cached(func, &module.weights, &options)?;
-    compilations.push(compilation);
-    Ok(executable.instance(threads)?)
+/// A scalar output of any element type.
+fn read_scalar(instance: &Instance, idx: usize) -> Result<f64, Error> {
+    let dtype = dtype_of(instance.program().outputs[idx].spec.elem);
+    Ok(Scalar::read(dtype, instance.output(idx)?).to_f64())
 }
 
 /// State inputs by name.

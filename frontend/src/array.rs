@@ -4,8 +4,13 @@ use half::{bf16, f16};
 use ndarray::{ArrayBase, ArrayD, Data, Dimension, IxDyn};
 use nnc_ir::{DType, Scalar, TensorData};
 
-/// A Rust type that is an element type of tensors.
-pub trait Element: Copy + Default + Send + Sync + 'static {
+mod sealed {
+    /// Keeps [`super::Element`] to types without padding, which [`super::ToData::view`] relies on.
+    pub trait Sealed {}
+}
+
+/// A Rust type that is an element type of tensors. Implemented for the primitive numbers, `bool`, and `half`'s types.
+pub trait Element: sealed::Sealed + Copy + Default + Send + Sync + 'static {
     /// The element type.
     const DTYPE: DType;
 
@@ -19,6 +24,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 macro_rules! elements {
     ($($ty:ty => $dtype:ident, $value:ident $to:expr, $scalar:ident $from:expr;)*) => {
         $(
+            impl sealed::Sealed for $ty {}
+
             impl Element for $ty {
                 const DTYPE: DType = DType::$dtype;
 
@@ -82,11 +89,31 @@ pub fn to_i64(data: &TensorData) -> ArrayD<i64> {
 pub trait ToData {
     /// The data.
     fn to_data(&self) -> TensorData;
+
+    /// The data where it lies, if it lies dense and row-major.
+    fn view(&self) -> Option<View<'_>> {
+        None
+    }
+}
+
+/// Concrete data that somebody else holds.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Extents, outermost first.
+    pub shape: &'a [usize],
+    /// Elements, dense and row-major.
+    pub bytes: &'a [u8],
 }
 
 impl ToData for TensorData {
     fn to_data(&self) -> TensorData {
         self.clone()
+    }
+
+    fn view(&self) -> Option<View<'_>> {
+        Some(View { dtype: self.dtype, shape: &self.shape, bytes: &self.bytes })
     }
 }
 
@@ -94,11 +121,26 @@ impl<A: Element, S: Data<Elem = A>, D: Dimension> ToData for ArrayBase<S, D> {
     fn to_data(&self) -> TensorData {
         from_array(self)
     }
+
+    fn view(&self) -> Option<View<'_>> {
+        if cfg!(target_endian = "big") {
+            return None;
+        }
+        let elements = self.as_slice()?;
+        // SAFETY: the elements of a slice are initialized memory, and `Element` types have no padding.
+        let bytes =
+            unsafe { std::slice::from_raw_parts(elements.as_ptr().cast::<u8>(), std::mem::size_of_val(elements)) };
+        Some(View { dtype: A::DTYPE, shape: self.shape(), bytes })
+    }
 }
 
 impl<T: ToData + ?Sized> ToData for &T {
     fn to_data(&self) -> TensorData {
         (**self).to_data()
+    }
+
+    fn view(&self) -> Option<View<'_>> {
+        (**self).view()
     }
 }
 

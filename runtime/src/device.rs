@@ -56,6 +56,18 @@ pub trait DeviceInstance: Send {
     /// Contents of an input, to be written.
     fn input_mut(&mut self, idx: usize) -> Result<&mut [u8], Error>;
 
+    /// Lets runs read an input from `bytes` (of the input's size, aligned to its elements) instead of its own buffer,
+    /// or from its own buffer again. A device that cannot reach the caller's memory copies.
+    ///
+    /// # Safety
+    /// No launch writes the input, and `bytes` lives until the input is bound to something else.
+    unsafe fn bind_input(&mut self, idx: usize, bytes: Option<&[u8]>) -> Result<(), Error> {
+        if let Some(bytes) = bytes {
+            self.input_mut(idx)?.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
     /// Contents of an output, as the last run left them.
     fn output(&self, idx: usize) -> Result<&[u8], Error>;
 

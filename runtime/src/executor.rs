@@ -26,7 +26,7 @@ use crate::device::{Device, DeviceInstance, DeviceProgram};
 use crate::element::{Element, view, view_mut};
 use crate::error::Error;
 use crate::profile::LaunchTime;
-use crate::program::{ElemType, Program, TensorSpec};
+use crate::program::{ElemType, Place, Program, TensorSpec};
 
 /// A program whose code is ready on a device. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -140,6 +140,13 @@ impl Instance {
     /// neither 0 nor 1.
     pub fn write(&mut self, key: impl TensorKey, bytes: &[u8]) -> Result<(), Error> {
         let idx = self.input_index(key)?;
+        self.check_input(idx, bytes)?;
+        self.tensors.input_mut(idx)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Checks contents for an input.
+    fn check_input(&self, idx: usize, bytes: &[u8]) -> Result<(), Error> {
         let spec = &self.program.inputs[idx].spec;
         if bytes.len() != spec.bytes() {
             let tensor = self.input_text(idx);
@@ -150,7 +157,6 @@ impl Instance {
         {
             return Err(Error::NotABool { tensor: self.input_text(idx), found: bytes[element], element });
         }
-        self.tensors.input_mut(idx)?.copy_from_slice(bytes);
         Ok(())
     }
 
@@ -207,6 +213,34 @@ impl Instance {
     /// The device's own errors; on the CPU there are none.
     pub fn run(&mut self) -> Result<(), Error> {
         self.tensors.run()
+    }
+
+    /// Runs the program once with some inputs read from the caller's memory, without a copy where the device can reach
+    /// it and it is aligned to its elements. Inputs that the program updates are copied. Allocates nothing.
+    ///
+    /// # Errors
+    /// As [`Instance::write`] and [`Instance::run`].
+    pub fn run_with<K: TensorKey>(&mut self, inputs: &[(K, &[u8])]) -> Result<(), Error> {
+        for &(key, bytes) in inputs {
+            self.check_input(self.input_index(key)?, bytes)?;
+        }
+        for &(key, bytes) in inputs {
+            let idx = self.input_index(key)?;
+            let updated = self.program.outputs.iter().any(|output| output.place == Place::Input(idx as u32));
+            if updated || bytes.as_ptr().align_offset(self.program.inputs[idx].spec.elem.size()) != 0 {
+                self.tensors.input_mut(idx)?.copy_from_slice(bytes);
+            } else {
+                // SAFETY: only launches that update an input write it. The binding ends below, before `bytes` does.
+                unsafe { self.tensors.bind_input(idx, Some(bytes))? };
+            }
+        }
+        let outcome = self.tensors.run();
+        for &(key, _) in inputs {
+            let idx = self.input_index(key)?;
+            // SAFETY: the input's own buffer lives as long as the instance.
+            unsafe { self.tensors.bind_input(idx, None)? };
+        }
+        outcome
     }
 
     /// Runs the program once, one launch after the other, and gives the time of each.

@@ -213,7 +213,8 @@ pub enum Code {
 /// The signature of every CPU kernel: buffer pointers in the order of [`Launch::args`], then the half-open range of
 /// iterations of the parallel loop to run.
 ///
-/// Contract: each pointer is valid for the whole tensor bound to it and aligned to 64 bytes; distinct arguments may
+/// Contract: each pointer is valid for the whole tensor bound to it and aligned to 64 bytes (an input borrowed from the
+/// caller: to its elements); distinct arguments may
 /// alias only where the memory plan says so; the function keeps no pointer and does not unwind.
 pub type CpuKernel = unsafe extern "C" fn(buffers: *const *mut u8, begin: u64, end: u64);
 

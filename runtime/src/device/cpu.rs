@@ -1,5 +1,6 @@
 //! The host: object code in memory, one block for all tensors, steps on one or several threads.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -11,7 +12,7 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::loader::LoadedObject;
 use crate::profile::LaunchTime;
-use crate::program::{Code, CpuKernel, Program};
+use crate::program::{Code, CpuKernel, Place, Program};
 use crate::threads::{Progress, Team, Work};
 
 /// The host CPU.
@@ -107,7 +108,9 @@ impl DeviceProgram for CpuProgram {
 struct Steps {
     steps: Box<[Step]>,
     /// Buffer pointers of all steps; `Step::args` points into it.
-    _args: Box<[*mut u8]>,
+    args: Box<[Cell<*mut u8>]>,
+    /// For each input, the positions in `args` where it stands.
+    input_slots: Box<[Box<[usize]>]>,
 }
 
 /// One launch: the kernel and its arguments.
@@ -120,19 +123,26 @@ struct Step {
 
 // SAFETY: the pointers lead into the block that the instance owns along with the steps.
 unsafe impl Send for Steps {}
-// SAFETY: as above; the steps themselves do not change.
+// SAFETY: as above; the cells change only while the instance is borrowed exclusively, so not during a run.
 unsafe impl Sync for Steps {}
 
 impl Steps {
     fn new(loaded: &Loaded, block: &Buffer) -> Steps {
         let launches = &loaded.program.launches;
         let address = |place| block.at(loaded.layout.offset(place).expect("validation checked all places"));
-        let args: Box<[_]> = launches.iter().flat_map(|launch| &launch.args).map(|&place| address(place)).collect();
+        let args: Box<[_]> =
+            launches.iter().flat_map(|launch| &launch.args).map(|&place| Cell::new(address(place))).collect();
+        let places = || launches.iter().flat_map(|launch| &launch.args);
+        let slots_of = |idx: usize| {
+            let slots = places().enumerate().filter(|(_, place)| **place == Place::Input(idx as u32));
+            slots.map(|(slot, _)| slot).collect()
+        };
+        let input_slots = (0..loaded.program.inputs.len()).map(slots_of).collect();
         let mut start = 0;
         let step = |launch: &crate::program::Launch| {
             let step = Step {
                 kernel: loaded.kernels[launch.kernel as usize],
-                args: args[start..].as_ptr(),
+                args: args[start..].as_ptr().cast(),
                 extent: launch.extent,
                 chunk: launch.chunk,
             };
@@ -140,7 +150,7 @@ impl Steps {
             step
         };
         let steps = launches.iter().map(step).collect();
-        Steps { steps, _args: args }
+        Steps { steps, args, input_slots }
     }
 }
 
@@ -228,6 +238,15 @@ impl DeviceInstance for CpuInstance {
         let (start, len) = self.input_range(idx);
         // SAFETY: as above, and the borrow is exclusive.
         Ok(unsafe { std::slice::from_raw_parts_mut(start, len) })
+    }
+
+    unsafe fn bind_input(&mut self, idx: usize, bytes: Option<&[u8]>) -> Result<(), Error> {
+        let own = self.input_range(idx).0;
+        let address = bytes.map_or(own, |bytes| bytes.as_ptr().cast_mut());
+        let Steps { args, input_slots, .. } = &self.steps;
+        // `Step::args` points to the same cells, which only `run` reads.
+        input_slots[idx].iter().for_each(|&slot| args[slot].set(address));
+        Ok(())
     }
 
     fn output(&self, idx: usize) -> Result<&[u8], Error> {

@@ -326,7 +326,7 @@ fn depth_and_size_are_bounded() {
     assert_eq!(twice[100], "t.ir:1:1219: too many faults: the rest of the text is not read");
     let product = ["(A + B + C + D + E + F + G + H)"; 100].join("*");
     let product = parse(&format!("func @f(%x: f32[{product}]) {{\n  return\n}}")).expect_err("too large");
-    assert_eq!(product[0], "t.ir:1:80: the dimension has more than 128 terms and factors");
+    assert_eq!(product[0], "t.ir:1:48: the dimension has more than 128 terms and factors");
 }
 
 #[test]

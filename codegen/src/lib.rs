@@ -5,4 +5,7 @@
 pub mod cranelift;
 pub mod kernel;
 pub mod llvm;
+pub mod lower;
+mod math;
+pub mod schedule;
 pub mod target;

@@ -1,0 +1,234 @@
+//! Pointwise kernels: every result element is computed by itself, through whatever views lie between it and memory.
+//!
+//! Results of one shape share a loop nest. Dimensions merge where all accesses allow it, the innermost loop is
+//! vectorized where every lane's address follows from the first one's, and concatenations and pads cut the iteration
+//! space into pieces whose source is known. Nests of different shapes (horizontal fusion) become ranges of one parallel
+//! loop, or run one after the other if they are small.
+
+use nnc_ir::Value;
+
+use super::cx::{Cx, Eval, Stop, Trace};
+use super::nest::{Axis, Task, count, dispatch, merge, unflatten};
+use super::{Built, Out, Planner};
+use crate::kernel::{BufferId, Index, LoopKind};
+use crate::schedule::{KernelSchedule, NestSchedule, PointwiseSchedule, element_ns};
+
+/// Most pieces an iteration space is cut into.
+const MAX_PIECES: usize = 12;
+
+/// Lanes of a vectorized loop.
+pub(super) const LANES: u16 = 16;
+
+/// Work of one iteration of the parallel loop when one long loop is cut.
+const BLOCK_NS: f64 = 4_000.0;
+
+/// One loop nest.
+struct Nest {
+    outs: Vec<(Value, BufferId)>,
+    ranges: Vec<(i64, i64)>,
+    axes: Vec<Axis>,
+    lanes: u16,
+    element_ns: f64,
+}
+
+/// Lowers `outs` to one kernel.
+pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'r>> {
+    let (mut cx, buffers) = planner.start("pointwise", outs);
+    let mut nests = Vec::new();
+    let mut groups: Vec<(Vec<usize>, Vec<(Value, BufferId)>)> = Vec::new();
+    for (out, buffer) in outs.iter().zip(buffers) {
+        let shape = planner.region.shape(out.value);
+        match groups.iter_mut().find(|(extents, _)| extents == shape) {
+            Some((_, members)) => members.push((out.value, buffer)),
+            None => groups.push((shape.to_vec(), vec![(out.value, buffer)])),
+        }
+    }
+    for (extents, members) in groups {
+        if extents.contains(&0) {
+            continue;
+        }
+        let whole: Vec<(i64, i64)> = extents.iter().map(|&extent| (0, extent as i64)).collect();
+        let trace = probe(planner, &members, &whole, None)?.trace;
+        for ranges in pieces(&trace, &whole) {
+            nests.push(plan_nest(planner, &members, ranges)?);
+        }
+    }
+    if planner.target.is_gpu() {
+        return super::gpu::pointwise(cx, nests.into_iter().map(|nest| (nest.outs, nest.ranges, nest.axes)).collect());
+    }
+    let mut schedule = PointwiseSchedule::default();
+    let mut tasks = Vec::new();
+    for nest in &nests {
+        let extents = nest.axes.iter().map(|axis| axis.extent).collect();
+        let before: u64 = tasks.iter().map(|task: &Task<'_, '_>| task.count).sum();
+        tasks.extend(nest.tasks());
+        let after: u64 = tasks.iter().map(|task| task.count).sum();
+        schedule.nests.push(NestSchedule { extents, lanes: nest.lanes, tasks: after - before });
+    }
+    let split = dispatch(&mut cx, tasks)?;
+    Ok(Built { cx, split, schedule: KernelSchedule::Pointwise(schedule) })
+}
+
+/// Evaluates the results once on a throw-away kernel, to see what they touch; `vector` is the axis to vectorize.
+fn probe<'r>(
+    planner: &Planner<'r>,
+    outs: &[(Value, BufferId)],
+    ranges: &[(i64, i64)],
+    vector: Option<&Axis>,
+) -> Eval<Cx<'r>> {
+    let mut cx = planner.probe(ranges);
+    if let Some(axis) = vector {
+        (cx.lanes, cx.active) = (LANES, LANES);
+        axis.bind(&mut cx, &Index::constant(0), 1);
+    }
+    let coords = cx.coords();
+    evaluate(&mut cx, outs, &coords)?;
+    Ok(cx)
+}
+
+/// Computes all results at `coords`, then stores them: an operand may lie in a result's buffer.
+pub(super) fn evaluate(cx: &mut Cx<'_>, outs: &[(Value, BufferId)], coords: &[super::affine::Affine]) -> Eval {
+    let mut regs = Vec::with_capacity(outs.len());
+    for &(value, _) in outs {
+        regs.push(cx.eval(value, coords)?);
+    }
+    for (&(value, buffer), reg) in outs.iter().zip(regs) {
+        cx.store(value, buffer, coords, reg);
+    }
+    Ok(())
+}
+
+/// Cuts the iteration space where sources change.
+fn pieces(trace: &Trace, whole: &[(i64, i64)]) -> Vec<Vec<(i64, i64)>> {
+    let mut pieces = vec![whole.to_vec()];
+    for dim in 0..whole.len() {
+        let (first, end) = whole[dim];
+        let inside = |at: &i64| first < *at && *at < end;
+        let cuts: Vec<i64> = trace.breaks.iter().filter(|(cut, _)| *cut == dim).map(|&(_, at)| at).collect();
+        let bounds: Vec<i64> = [first].into_iter().chain(cuts.into_iter().filter(inside)).chain([end]).collect();
+        if (bounds.len() - 1) * pieces.len() > MAX_PIECES {
+            continue;
+        }
+        let cut = |piece: &Vec<(i64, i64)>| {
+            let piece = piece.clone();
+            let halves: Vec<Vec<(i64, i64)>> = bounds
+                .windows(2)
+                .map(|bound| {
+                    let mut part = piece.clone();
+                    part[dim] = (bound[0], bound[1]);
+                    part
+                })
+                .collect();
+            halves
+        };
+        pieces = pieces.iter().flat_map(cut).collect();
+    }
+    pieces
+}
+
+fn plan_nest(planner: &Planner<'_>, outs: &[(Value, BufferId)], ranges: Vec<(i64, i64)>) -> Eval<Nest> {
+    let scalar = probe(planner, outs, &ranges, None)?;
+    let dims: Vec<usize> = (0..ranges.len()).collect();
+    let axes = merge(&scalar.trace, &dims, &ranges);
+    let mut lanes = 1;
+    if let Some(axis) = axes.last()
+        && axis.extent > 1
+        && !planner.target.is_gpu()
+    {
+        lanes = match probe(planner, outs, &ranges, Some(axis)) {
+            Ok(_) => LANES,
+            Err(Stop::Scalar) => 1,
+            Err(other) => return Err(other),
+        };
+    }
+    let bytes = |value: Value| planner.region.dtype(value).size();
+    let kernel = scalar.b.kernel();
+    let loaded: usize = scalar.trace.loads.iter().map(|(buffer, ..)| kernel.buffer(*buffer).dtype.size()).sum();
+    let stored: usize = outs.iter().map(|&(value, _)| bytes(value)).sum();
+    let element_ns = element_ns(kernel.regs.len(), loaded + stored, lanes);
+    Ok(Nest { outs: outs.to_vec(), ranges, axes, lanes, element_ns })
+}
+
+impl Nest {
+    /// The nest as tasks: the outer loops if they are many enough, else pieces of the innermost one.
+    fn tasks<'t, 'r>(&'t self) -> Vec<Task<'t, 'r>> {
+        let Some((vector, outer)) = self.axes.split_last() else {
+            return vec![self.task(0, 1, 0..1)];
+        };
+        let vector_ns = vector.extent as f64 * self.element_ns;
+        // As few loops as make enough tasks.
+        let enough = (1..=outer.len()).find(|&n_outer| count(&outer[..n_outer]) >= 32);
+        if let Some(n_outer) = enough {
+            return vec![self.task(n_outer, 1, 0..vector.extent)];
+        }
+        if vector_ns < 2.0 * BLOCK_NS {
+            return vec![self.task(outer.len(), 1, 0..vector.extent)];
+        }
+        // Pieces of one length, a multiple of the lanes, and the rest.
+        let wanted = (BLOCK_NS / self.element_ns) as u64;
+        let block = wanted.next_multiple_of(u64::from(LANES) * 4).min(vector.extent);
+        let whole = vector.extent / block;
+        let mut tasks = vec![self.task(outer.len(), whole, 0..block)];
+        if vector.extent % block > 0 {
+            tasks.push(self.task(outer.len(), 1, whole * block..vector.extent));
+        }
+        tasks
+    }
+
+    /// Iterations of the first `n_outer` loops times `n_blocks` pieces of the innermost one; piece `b` is `piece`
+    /// moved on by `b` times its length.
+    fn task<'t, 'r>(&'t self, n_outer: usize, n_blocks: u64, piece: std::ops::Range<u64>) -> Task<'t, 'r> {
+        let n_loops = self.axes.len().saturating_sub(1);
+        let inner: u64 = self.axes[n_outer.min(n_loops)..n_loops].iter().map(|axis| axis.extent).product();
+        let length = piece.end - piece.start;
+        let n_outer_iterations = count(&self.axes[..n_outer.min(n_loops)]);
+        let body = move |cx: &mut Cx<'r>, at: Index| {
+            cx.set_space(self.ranges.iter().copied());
+            let Some((vector, outer)) = self.axes.split_last() else {
+                return evaluate(cx, &self.outs, &cx.coords());
+            };
+            // The piece's number is the innermost digit of the task's.
+            let blocks = Axis { dims: Vec::new(), first: 0, extent: n_blocks };
+            let (at, block) = split_last_digit(cx, &at, n_outer_iterations, blocks.extent);
+            unflatten(cx, &outer[..n_outer], &at);
+            let base = Index::constant(piece.start as i64).plus_scaled(&block, length as i64);
+            self.inner_loops(cx, &outer[n_outer..], vector, &base, length)
+        };
+        Task {
+            count: n_outer_iterations * n_blocks,
+            ns: inner as f64 * length as f64 * self.element_ns,
+            body: Box::new(body),
+        }
+    }
+
+    fn inner_loops(&self, cx: &mut Cx<'_>, outer: &[Axis], vector: &Axis, base: &Index, length: u64) -> Eval {
+        if let Some((axis, rest)) = outer.split_first() {
+            return cx.for_loop(axis.extent, LoopKind::Serial, |cx, at| {
+                axis.bind(cx, &at, 0);
+                self.inner_loops(cx, rest, vector, base, length)
+            });
+        }
+        let coords = cx.coords();
+        let roots: Vec<_> = self.outs.iter().map(|&(value, _)| (value, coords.clone())).collect();
+        cx.hoist(&roots)?;
+        cx.vector_loop(length, self.lanes, |cx, at| {
+            vector.bind(cx, &at.plus_scaled(base, 1), i64::from(self.lanes != 1));
+            evaluate(cx, &self.outs, &coords)
+        })
+    }
+}
+
+/// Quotient and remainder of a task number by the count of its innermost digit.
+pub(super) fn split_last_digit(cx: &mut Cx<'_>, at: &Index, n_outer: u64, digit: u64) -> (Index, Index) {
+    if digit == 1 {
+        return (at.clone(), Index::constant(0));
+    }
+    if n_outer == 1 {
+        return (Index::constant(0), at.clone());
+    }
+    let position = cx.index_reg(at);
+    let divisor = cx.b.const_i64(crate::kernel::Ty::I64, 1, digit as i64);
+    let rest = cx.b.div(position, divisor);
+    let inner = cx.b.binary(crate::kernel::BinOp::Rem, position, divisor);
+    (Index::term(rest, 1), Index::term(inner, 1))
+}

@@ -1,0 +1,554 @@
+//! Row kernels: reductions over the same dimensions together with what surrounds them.
+//!
+//! The iteration space is the shape of the reduced values: its reduced dimensions are a *row*, its other dimensions
+//! number the rows. Reductions that need other reductions (softmax: the sum needs the maximum) come in levels, each a
+//! pass over the row; results of the full shape are stored in the first pass that has all they need. Values are
+//! computed again in every pass that uses them, unless they are expensive and the row is short: then they are kept.
+//!
+//! Rows run along vectors if their elements lie side by side ([`FoldMode::Lanes`]). If instead the rows lie side by
+//! side (sums over the leading dimensions), a vector holds elements of 16 rows ([`FoldMode::Columns`]).
+
+use std::collections::HashMap;
+
+use nnc_ir::Value;
+use nnc_ir::ops::{Op, ReduceAttrs};
+
+use super::affine::{Affine, dense_strides, dot};
+use super::cx::{Cx, Eval, Source, Stop};
+use super::fold::{FOLD_LANES, Fold, Layout, memory_type};
+use super::nest::{Axis, Task, count, dispatch, merge, unflatten};
+use super::pointwise::LANES;
+use super::{Built, Out, Planner};
+use crate::kernel::{BinOp, BufferId, Index, LoopKind, Space, Ty};
+use crate::schedule::{FoldMode, KernelSchedule, RowSchedule, element_ns};
+
+/// Longest row whose expensive values are kept, in elements.
+const MAX_KEPT: u64 = 4096;
+
+/// Bodies up to this many instructions are replicated for the 16 accumulators of a column.
+const MAX_UNROLLED: usize = 24;
+
+/// What a row kernel computes.
+pub(super) struct Rows {
+    /// Extents of the iteration space, and which of its dimensions are reduced.
+    pub(super) extents: Vec<usize>,
+    pub(super) reduced: Vec<usize>,
+    pub(super) kept: Vec<usize>,
+    pub(super) n_rows: u64,
+    pub(super) len: u64,
+    /// The passes; the last one may have no reductions.
+    pub(super) passes: Vec<Pass>,
+    /// Results of one element a row.
+    pub(super) row_outs: Vec<(Value, BufferId)>,
+}
+
+/// One walk over a row.
+#[derive(Clone, Default)]
+pub(super) struct Pass {
+    pub(super) reduces: Vec<Value>,
+    pub(super) outs: Vec<(Value, BufferId)>,
+    /// Values to keep for later passes.
+    pub(super) keep: Vec<Value>,
+}
+
+/// Lowers those of `outs` that fit the rows of the first reduction.
+pub(super) fn lower<'r>(planner: &mut Planner<'r>, reduces: &[Value], outs: &[Out]) -> Eval<(Built<'r>, Vec<Out>)> {
+    let region = planner.region;
+    let anchor = reduces[0];
+    let attrs = reduce_attrs(planner, anchor);
+    let extents = region.shape(region.operands(anchor)[0]).to_vec();
+    let kept: Vec<usize> = (0..extents.len()).filter(|dim| !attrs.dims.contains(dim)).collect();
+    let n_rows: u64 = kept.iter().map(|&dim| extents[dim] as u64).product();
+    let len: u64 = attrs.dims.iter().map(|&dim| extents[dim] as u64).product();
+    let fits_rows = |value: &Value| {
+        let operand = region.shape(region.operands(*value)[0]);
+        let dims = &reduce_attrs(planner, *value).dims;
+        dims.iter().map(|&dim| operand[dim] as u64).product::<u64>() == len
+            && operand.iter().map(|&extent| extent as u64).product::<u64>() == n_rows * len
+            && (operand.len() == extents.len() || n_rows * len > 0)
+    };
+    let group: Vec<Value> = reduces.iter().copied().filter(fits_rows).collect();
+    let levels = levels(planner, &group);
+    // Results of other sizes are left to a later kernel.
+    let size = |out: &&Out| region.n_elements(out.value) as u64;
+    let done: Vec<Out> = outs.iter().filter(|out| [n_rows, n_rows * len].contains(&size(out))).copied().collect();
+    if done.is_empty() {
+        return Err(Stop::Materialize(*group.last().expect("the group has the anchor")));
+    }
+    let (cx, buffers) = planner.start("row", &done);
+    let depth = group.iter().map(|reduce| levels[reduce]).max().unwrap_or(0);
+    let mut rows = Rows {
+        extents,
+        reduced: attrs.dims.clone(),
+        kept,
+        n_rows,
+        len,
+        passes: vec![Pass::default(); depth + 1],
+        row_outs: Vec::new(),
+    };
+    for &reduce in &group {
+        rows.passes[levels[&reduce] - 1].reduces.push(reduce);
+    }
+    for (out, buffer) in done.iter().zip(buffers) {
+        let is_row = size(&out) == n_rows && (len != 1 || levels.get(&out.value).is_some_and(|&level| level > 0));
+        match is_row {
+            true => rows.row_outs.push((out.value, buffer)),
+            false => rows.passes[levels.get(&out.value).copied().unwrap_or(0)].outs.push((out.value, buffer)),
+        }
+    }
+    if rows.passes.last().is_some_and(|pass| pass.outs.is_empty()) {
+        rows.passes.pop();
+    }
+    if len <= MAX_KEPT && !planner.target.is_gpu() {
+        rows.choose_kept(planner)?;
+    }
+    if planner.target.is_gpu() {
+        return Ok((super::gpu::rows(planner, cx, &rows)?, done));
+    }
+    Ok((rows.lower_cpu(planner, cx)?, done))
+}
+
+pub(super) fn reduce_attrs<'r>(planner: &Planner<'r>, value: Value) -> &'r ReduceAttrs {
+    match planner.region.op(value) {
+        Op::Reduce(attrs) => attrs,
+        op => unreachable!("{} is not a reduction", op.mnemonic()),
+    }
+}
+
+/// How many passes must have ended before each value is known: those of the reductions it needs.
+fn levels(planner: &Planner<'_>, group: &[Value]) -> HashMap<Value, usize> {
+    let mut levels: HashMap<Value, usize> = HashMap::new();
+    for idx in 0..planner.region.graph.n_values() {
+        let value = Value(idx as u32);
+        let operands = planner.region.operands(value);
+        let deepest = operands.iter().map(|operand| levels[operand]).max().unwrap_or(0);
+        let deepest = if planner.memory.contains_key(&value) { 0 } else { deepest };
+        levels.insert(value, deepest + usize::from(group.contains(&value)));
+    }
+    levels
+}
+
+impl Rows {
+    /// Index of the current element of the row in a value that has one element for each of the iteration space.
+    pub(super) fn full_coords(&self, cx: &mut Cx<'_>, value: Value) -> Eval<Vec<Affine>> {
+        let coords = cx.coords();
+        cx.reshape(&coords, &self.extents, cx.region.shape(value))
+    }
+
+    /// Index of the current row in a value that has one element a row.
+    pub(super) fn row_coords(&self, cx: &mut Cx<'_>, value: Value) -> Eval<Vec<Affine>> {
+        let coords: Vec<Affine> = self.kept.iter().map(|&dim| cx.coord(dim)).collect();
+        let extents: Vec<usize> = self.kept.iter().map(|&dim| self.extents[dim]).collect();
+        cx.reshape(&coords, &extents, cx.region.shape(value))
+    }
+
+    /// Index of the current element in the operand of one of the reductions.
+    pub(super) fn operand_coords(&self, cx: &mut Cx<'_>, reduce: Value) -> Eval<Vec<Affine>> {
+        let region = cx.region;
+        let Op::Reduce(attrs) = region.op(reduce) else { unreachable!("the group holds reductions") };
+        let operand = region.shape(region.operands(reduce)[0]);
+        let kept = self.row_coords(cx, reduce)?;
+        let coords: Vec<Affine> = self.reduced.iter().map(|&dim| cx.coord(dim)).collect();
+        let from: Vec<usize> = self.reduced.iter().map(|&dim| self.extents[dim]).collect();
+        let to: Vec<usize> = attrs.dims.iter().map(|&dim| operand[dim]).collect();
+        let mut folded = cx.reshape(&coords, &from, &to)?.into_iter();
+        let mut kept = kept.into_iter();
+        let pick = |dim: usize| if attrs.dims.contains(&dim) { folded.next() } else { kept.next() };
+        Ok((0..operand.len()).map(pick).map(|coord| coord.expect("dimensions are kept or folded")).collect())
+    }
+
+    /// Position in the row, in row-major order of the reduced dimensions.
+    pub(super) fn position(&self, cx: &Cx<'_>) -> Affine {
+        let coords: Vec<Affine> = self.reduced.iter().map(|&dim| cx.coord(dim)).collect();
+        let extents: Vec<usize> = self.reduced.iter().map(|&dim| self.extents[dim]).collect();
+        dot(&coords, &dense_strides(&extents))
+    }
+
+    pub(super) fn ranges(&self) -> Vec<(i64, i64)> {
+        self.extents.iter().map(|&extent| (0, extent as i64)).collect()
+    }
+
+    /// Evaluates all passes in a throw-away context; the context of each pass is given to `on_pass`.
+    fn probe<'r>(
+        &self,
+        planner: &Planner<'r>,
+        prepare: &dyn Fn(&mut Cx<'r>),
+        on_pass: &mut dyn FnMut(usize, &Cx<'r>),
+    ) -> Eval {
+        let mut cx = planner.probe(&self.ranges());
+        prepare(&mut cx);
+        for (idx, pass) in self.passes.iter().enumerate() {
+            cx.phase = idx as u32;
+            cx.scoped(|cx| {
+                self.evaluate_pass(cx, pass)?;
+                on_pass(idx, cx);
+                Ok(())
+            })?;
+            for &reduce in &pass.reduces {
+                let coords = self.row_coords(&mut cx, reduce)?;
+                let stand_in = stand_in(&mut cx, reduce, &coords);
+                cx.set_source(reduce, Source::Reg { coords, reg: stand_in });
+            }
+        }
+        self.store_rows(&mut cx)?;
+        on_pass(self.passes.len(), &cx);
+        Ok(())
+    }
+
+    /// Computes what one pass needs of the current element; gives the operands of its reductions.
+    fn evaluate_pass(&self, cx: &mut Cx<'_>, pass: &Pass) -> Eval<Vec<crate::kernel::Reg>> {
+        let mut operands = Vec::with_capacity(pass.reduces.len());
+        for &reduce in &pass.reduces {
+            let coords = self.operand_coords(cx, reduce)?;
+            operands.push(cx.eval(cx.region.operands(reduce)[0], &coords)?);
+        }
+        let mut stored = Vec::with_capacity(pass.outs.len());
+        for &(value, buffer) in &pass.outs {
+            let coords = self.full_coords(cx, value)?;
+            let reg = cx.eval(value, &coords)?;
+            stored.push((value, buffer, coords, reg));
+        }
+        for (value, buffer, coords, reg) in stored {
+            cx.store(value, buffer, &coords, reg);
+        }
+        Ok(operands)
+    }
+
+    /// What a pass evaluates, for hoisting.
+    fn roots(&self, cx: &mut Cx<'_>, pass: &Pass) -> Eval<Vec<(Value, Vec<Affine>)>> {
+        let mut roots = Vec::new();
+        for &reduce in &pass.reduces {
+            roots.push((cx.region.operands(reduce)[0], self.operand_coords(cx, reduce)?));
+        }
+        for &(value, _) in &pass.outs {
+            roots.push((value, self.full_coords(cx, value)?));
+        }
+        Ok(roots)
+    }
+
+    pub(super) fn store_rows(&self, cx: &mut Cx<'_>) -> Eval {
+        cx.phase = self.passes.len() as u32;
+        let mut stored = Vec::with_capacity(self.row_outs.len());
+        for &(value, buffer) in &self.row_outs {
+            let coords = self.row_coords(cx, value)?;
+            let reg = cx.eval(value, &coords)?;
+            stored.push((value, buffer, coords, reg));
+        }
+        for (value, buffer, coords, reg) in stored {
+            cx.store(value, buffer, &coords, reg);
+        }
+        Ok(())
+    }
+
+    /// Finds the expensive values that more than one pass computes at the current element.
+    fn choose_kept(&mut self, planner: &Planner<'_>) -> Eval {
+        let mut by_pass: Vec<Vec<Value>> = vec![Vec::new(); self.passes.len() + 1];
+        let mut identity = HashMap::new();
+        {
+            let mut cx = planner.probe(&self.ranges());
+            for idx in 0..planner.region.graph.n_values() {
+                let value = Value(idx as u32);
+                if planner.region.n_elements(value) as u64 == self.n_rows * self.len {
+                    identity.insert(value, self.full_coords(&mut cx, value).ok());
+                }
+            }
+        }
+        let mut seen = 0;
+        self.probe(planner, &|_| {}, &mut |idx, cx| {
+            for (value, coords) in &cx.trace.expensive[seen..] {
+                if identity.get(value).is_some_and(|at| at.as_ref() == Some(coords)) {
+                    by_pass[idx].push(*value);
+                }
+            }
+            seen = cx.trace.expensive.len();
+        })?;
+        for idx in 0..self.passes.len() {
+            let used_later = |value: &Value| by_pass[idx + 1..].iter().any(|later| later.contains(value));
+            let mut keep: Vec<Value> = by_pass[idx].iter().copied().filter(used_later).collect();
+            keep.retain(|value| !self.passes[..idx].iter().any(|pass| pass.keep.contains(value)));
+            self.passes[idx].keep = keep;
+        }
+        Ok(())
+    }
+
+    /// How rows are walked, and how their elements are laid over accumulators.
+    fn lower_cpu<'r>(&self, planner: &Planner<'r>, mut cx: Cx<'r>) -> Eval<Built<'r>> {
+        let ranges = self.ranges();
+        let (mut trace, mut n_insts) = (None, 0);
+        self.probe(planner, &|_| {}, &mut |_, cx| {
+            n_insts = cx.b.kernel().regs.len();
+            trace = Some(cx.trace.clone());
+        })?;
+        let trace = trace.expect("the probe has a last pass");
+        let kept = merge(&trace, &self.kept, &ranges);
+        let reduced = merge(&trace, &self.reduced, &ranges);
+        let mut walk = Walk { rows: self, kept, reduced, mode: FoldMode::Scalar, n_insts };
+        walk.choose_mode(planner)?;
+        let bytes: usize = trace.loads.len() * 4;
+        let row_ns = self.len as f64 * element_ns(n_insts, bytes, walk.lanes()) + 30.0;
+        let (tasks, n_tasks) = walk.tasks(row_ns);
+        let split = dispatch(&mut cx, tasks)?;
+        let schedule = KernelSchedule::Row(RowSchedule {
+            fold: walk.mode,
+            rows: self.n_rows,
+            len: self.len,
+            passes: self.passes.len() as u32,
+            kept: self.passes.iter().map(|pass| pass.keep.len() as u32).sum(),
+            tasks: n_tasks,
+        });
+        Ok(Built { cx, split, schedule })
+    }
+}
+
+/// A register of the type of a reduction's result, for probes.
+fn stand_in(cx: &mut Cx<'_>, reduce: Value, coords: &[Affine]) -> crate::kernel::Reg {
+    let varies = coords.iter().any(|coord| cx.varies(coord));
+    let lanes = if varies { cx.lanes } else { 1 };
+    let ty = Ty::of(cx.region.dtype(reduce));
+    cx.b.const_i64(ty, lanes, 1)
+}
+
+/// The loops of a row kernel on the CPU.
+struct Walk<'a> {
+    rows: &'a Rows,
+    kept: Vec<Axis>,
+    reduced: Vec<Axis>,
+    mode: FoldMode,
+    /// Instructions of one element of the row, in all passes.
+    n_insts: usize,
+}
+
+impl Walk<'_> {
+    fn lanes(&self) -> u16 {
+        if self.mode == FoldMode::Scalar { 1 } else { LANES }
+    }
+
+    /// Vectors along the row if its elements lie innermost, across rows if rows do, where the lanes' addresses allow.
+    fn choose_mode(&mut self, planner: &Planner<'_>) -> Eval {
+        let rank = self.rows.extents.len();
+        let innermost = (0..rank).rev().find(|&dim| self.rows.extents[dim] != 1);
+        let row_is_innermost = innermost.is_none_or(|dim| self.rows.reduced.contains(&dim));
+        // Lanes must not wrap from one run of the row to the next.
+        let whole_vectors =
+            self.reduced.len() <= 1 || self.reduced.last().is_some_and(|axis| axis.extent % FOLD_LANES == 0);
+        let candidate = match row_is_innermost {
+            true if whole_vectors => (FoldMode::Lanes, self.reduced.last()),
+            true => return Ok(()),
+            false => (FoldMode::Columns, self.kept.last()),
+        };
+        let (mode, axis) = candidate;
+        let axis = axis.cloned();
+        let prepare = |cx: &mut Cx<'_>| {
+            (cx.lanes, cx.active) = (LANES, LANES);
+            if let Some(axis) = &axis {
+                axis.bind(cx, &Index::constant(0), 1);
+            }
+        };
+        match self.rows.probe(planner, &prepare, &mut |_, _| {}) {
+            Ok(()) => self.mode = mode,
+            Err(Stop::Scalar) => {}
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// One task a row, or a block of 16 rows side by side.
+    fn tasks<'t, 'r>(&'t self, row_ns: f64) -> (Vec<Task<'t, 'r>>, u64) {
+        let ranges = self.rows.ranges();
+        let mut tasks: Vec<Task<'t, 'r>> = Vec::new();
+        if self.mode == FoldMode::Columns {
+            let (columns, outer) = self.kept.split_last().expect("rows side by side have a dimension");
+            let n_outer = count(outer);
+            let (whole, rest) = (columns.extent / u64::from(LANES), (columns.extent % u64::from(LANES)) as u16);
+            let mut add = |blocks: u64, first: u64, active: u16| {
+                let ranges = ranges.clone();
+                tasks.push(Task {
+                    count: n_outer * blocks,
+                    ns: row_ns * f64::from(LANES),
+                    body: Box::new(move |cx, at| {
+                        cx.set_space(ranges.iter().copied());
+                        let blocks = Axis { dims: columns.dims.clone(), first: 0, extent: blocks };
+                        let (at, block) = super::pointwise::split_last_digit(cx, &at, n_outer, blocks.extent);
+                        unflatten(cx, outer, &at);
+                        let position = Index::constant(first as i64).plus_scaled(&block, i64::from(LANES));
+                        columns.bind(cx, &position, 1);
+                        (cx.lanes, cx.active) = (LANES, active);
+                        self.row(cx)
+                    }),
+                });
+            };
+            if whole > 0 {
+                add(whole, 0, LANES);
+            }
+            if rest > 0 {
+                add(1, whole * u64::from(LANES), rest);
+            }
+        } else {
+            tasks.push(Task {
+                count: count(&self.kept),
+                ns: row_ns,
+                body: Box::new(move |cx, at| {
+                    cx.set_space(ranges.iter().copied());
+                    unflatten(cx, &self.kept, &at);
+                    self.row(cx)
+                }),
+            });
+        }
+        let n_tasks = tasks.iter().map(|task| task.count).sum();
+        (tasks, n_tasks)
+    }
+
+    fn layout(&self) -> Layout {
+        match self.mode {
+            FoldMode::Lanes => Layout::Lanes,
+            _ => Layout::Slots { count: self.rows.len.clamp(1, FOLD_LANES), lanes: self.lanes() },
+        }
+    }
+
+    /// All passes over one row (or one block of rows side by side).
+    fn row(&self, cx: &mut Cx<'_>) -> Eval {
+        let len = self.rows.len;
+        for (idx, pass) in self.rows.passes.iter().enumerate() {
+            cx.phase = idx as u32;
+            let layout = self.layout();
+            let folds: Vec<Fold> = pass
+                .reduces
+                .iter()
+                .map(|&value| {
+                    let Op::Reduce(attrs) = cx.region.op(value) else { unreachable!("the group holds reductions") };
+                    Fold::declare(cx, value, attrs.kind, len, layout)
+                })
+                .collect();
+            for fold in &folds {
+                fold.init(cx);
+            }
+            let kept: Vec<(Value, BufferId)> =
+                self.kept_values(pass).iter().map(|&value| (value, self.keep_buffer(cx, value))).collect();
+            let roots = self.rows.roots(cx, pass)?;
+            cx.hoist(&roots)?;
+            self.elements(cx, &mut |cx, slot| {
+                let operands = self.rows.evaluate_pass(cx, pass)?;
+                let position = self.rows.position(cx);
+                for (fold, operand) in folds.iter().zip(operands) {
+                    fold.step(cx, operand, &position, slot, cx.active);
+                }
+                for &(value, buffer) in &kept {
+                    self.keep(cx, value, buffer, &position)?;
+                }
+                Ok(())
+            })?;
+            for fold in &folds {
+                let coords = self.rows.row_coords(cx, fold.value)?;
+                let reg = fold.finish(cx, len);
+                cx.set_source(fold.value, Source::Reg { coords, reg });
+            }
+            for (value, buffer) in kept {
+                self.use_kept(cx, value, buffer)?;
+            }
+        }
+        self.rows.store_rows(cx)
+    }
+
+    /// What the pass keeps; blocks of 16 long rows would not fit the L1 cache.
+    fn kept_values<'p>(&self, pass: &'p Pass) -> &'p [Value] {
+        let fits = self.mode != FoldMode::Columns || self.rows.len * u64::from(LANES) <= MAX_KEPT;
+        if fits { &pass.keep } else { &[] }
+    }
+
+    fn keep_buffer(&self, cx: &mut Cx<'_>, value: Value) -> BufferId {
+        let dtype = memory_type(Ty::of(cx.region.dtype(value)));
+        let lanes = if self.mode == FoldMode::Columns { u64::from(LANES) } else { 1 };
+        cx.scratch(&format!("kept{}", value.0), dtype, (self.rows.len * lanes) as usize, Space::Local)
+    }
+
+    /// Where the current element is kept.
+    fn kept_index(&self, cx: &Cx<'_>, position: &Affine) -> (Index, i64) {
+        match self.mode {
+            FoldMode::Columns => {
+                let (index, _) = cx.resolve(position);
+                (Index::default().plus_scaled(&index, i64::from(LANES)), 1)
+            }
+            _ => cx.resolve(position),
+        }
+    }
+
+    fn keep(&self, cx: &mut Cx<'_>, value: Value, buffer: BufferId, position: &Affine) -> Eval {
+        let coords = self.rows.full_coords(cx, value)?;
+        let reg = cx.eval(value, &coords)?;
+        let (index, lane_stride) = self.kept_index(cx, position);
+        let reg = cx.promote(reg, self.lanes());
+        cx.b.store(buffer, index, lane_stride.max(1), cx.active, reg);
+        Ok(())
+    }
+
+    /// From here on the value is read back.
+    fn use_kept(&self, cx: &mut Cx<'_>, value: Value, buffer: BufferId) -> Eval {
+        let coords = self.rows.full_coords(cx, value)?;
+        let position = self.rows.position(cx);
+        let scale = if self.mode == FoldMode::Columns { i64::from(LANES) } else { 1 };
+        cx.set_source(value, Source::Kept { coords, buffer, position, scale });
+        Ok(())
+    }
+
+    /// Walks the row; `body` gets the number of the accumulator its element belongs to.
+    fn elements(&self, cx: &mut Cx<'_>, body: &mut dyn FnMut(&mut Cx<'_>, &Index) -> Eval) -> Eval {
+        if self.rows.len == 0 {
+            return Ok(());
+        }
+        let Some((innermost, outer)) = self.reduced.split_last() else {
+            return cx.scoped(|cx| {
+                if self.mode == FoldMode::Lanes {
+                    (cx.lanes, cx.active) = (LANES, 1);
+                }
+                body(cx, &Index::constant(0))
+            });
+        };
+        self.outer_elements(cx, outer, innermost, body)
+    }
+
+    fn outer_elements(
+        &self,
+        cx: &mut Cx<'_>,
+        outer: &[Axis],
+        innermost: &Axis,
+        body: &mut dyn FnMut(&mut Cx<'_>, &Index) -> Eval,
+    ) -> Eval {
+        if let Some((axis, rest)) = outer.split_first() {
+            return cx.for_loop(axis.extent, LoopKind::Serial, |cx, at| {
+                axis.bind(cx, &at, 0);
+                self.outer_elements(cx, rest, innermost, body)
+            });
+        }
+        let extent = innermost.extent;
+        if self.mode == FoldMode::Lanes {
+            return cx.vector_loop(extent, LANES, |cx, at| {
+                innermost.bind(cx, &at, 1);
+                body(cx, &Index::constant(0))
+            });
+        }
+        if self.reduced.len() > 1 {
+            // Runs need not start at a multiple of 16: the accumulator's number is computed.
+            return cx.for_loop(extent, LoopKind::Serial, |cx, at| {
+                innermost.bind(cx, &at, 0);
+                let (position, _) = cx.resolve(&self.rows.position(cx));
+                let position = cx.index_reg(&position);
+                let mask = cx.b.const_i64(Ty::I64, 1, FOLD_LANES as i64 - 1);
+                let slot = cx.b.binary(BinOp::And, position, mask);
+                body(cx, &Index::term(slot, 1))
+            });
+        }
+        let kind = if self.n_insts <= MAX_UNROLLED { LoopKind::Unrolled } else { LoopKind::Serial };
+        let (whole, rest) = (extent / FOLD_LANES, extent % FOLD_LANES);
+        cx.for_loop(whole, LoopKind::Serial, |cx, at| {
+            let base = Index::default().plus_scaled(&at, FOLD_LANES as i64);
+            cx.for_loop(FOLD_LANES, kind, |cx, slot| {
+                innermost.bind(cx, &slot.clone().plus_scaled(&base, 1), 0);
+                body(cx, &slot)
+            })
+        })?;
+        cx.for_loop(rest, kind, |cx, slot| {
+            innermost.bind(cx, &slot.clone().plus_const((whole * FOLD_LANES) as i64), 0);
+            body(cx, &slot)
+        })
+    }
+}

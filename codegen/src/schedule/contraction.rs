@@ -1,0 +1,127 @@
+//! Chooses tiles, orientation and packing of `f32` contractions on the CPU, from sizes and strides.
+
+use super::{ContractionSchedule, Orientation};
+
+/// What the choice depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// Number of independent products.
+    pub(crate) batches: u64,
+    /// Free extent of `lhs`.
+    pub(crate) m: u64,
+    /// Free extent of `rhs`.
+    pub(crate) n: u64,
+    /// Contracted extent.
+    pub(crate) k: u64,
+    /// Strides of `lhs`: free, contracted.
+    pub(crate) lhs: (i64, i64),
+    /// Strides of `rhs`: free, contracted.
+    pub(crate) rhs: (i64, i64),
+}
+
+/// Lanes of the tile product.
+const LANES: u64 = 16;
+
+/// Most elements of a tile of sums: half an L1 cache.
+const MAX_TILE: u64 = 4096;
+
+/// Most elements of a panel of the right operand that tiles reuse from the L2 cache.
+const MAX_PANEL: u64 = 64 * 1024;
+
+/// Most elements of a copied panel: it lies on the stack.
+const MAX_COPIED_PANEL: u64 = 32 * 1024;
+
+/// Cycles of a tile product of whole operands: two vector multiply-adds a cycle, and at least the latency of a chain.
+fn product_cycles(rows: u64, cols: u64, k: u64) -> f64 {
+    let vectors = rows * cols.div_ceil(LANES);
+    vectors.max(8) as f64 * k as f64 * 0.55
+}
+
+/// Cycles to transpose so many elements.
+fn transpose_cycles(elements: u64) -> f64 {
+    elements as f64 * 0.45
+}
+
+/// Whether `schedule` can be used on these operands.
+pub(crate) fn is_possible(facts: &Facts, schedule: &ContractionSchedule) -> bool {
+    let positive = schedule.tile_m > 0 && schedule.tile_n > 0 && schedule.tile_k > 0;
+    let fits = schedule.tile_m.saturating_mul(schedule.tile_n) <= 4 * MAX_TILE;
+    let panel = match schedule.orientation {
+        Orientation::Panels => schedule.tile_k.saturating_mul(schedule.tile_n) <= 2 * MAX_COPIED_PANEL,
+        _ => true,
+    };
+    positive && fits && panel && cycles(facts, schedule.orientation).is_some()
+}
+
+/// Estimated cycles of an orientation, if the operands allow it.
+fn cycles(facts: &Facts, orientation: Orientation) -> Option<f64> {
+    let Facts { m, n, k, lhs, rhs, .. } = *facts;
+    let fits = |extent: u64| extent <= u64::from(u32::MAX);
+    if k == 0 || !fits(m) || !fits(n) {
+        return None;
+    }
+    let turn = if m == 1 { 0.0 } else { transpose_cycles(m * n) };
+    match orientation {
+        Orientation::Direct => (rhs.0 == 1).then(|| product_cycles(m, n, k)),
+        Orientation::Panels => {
+            let copy = if rhs.1 == 1 { transpose_cycles(n * k) } else { 0.25 * (n * k) as f64 };
+            (rhs.1 == 1 || rhs.0 != 0).then(|| product_cycles(m, n, k) + copy)
+        }
+        Orientation::Swapped => (lhs.0 == 1 || m == 1).then(|| product_cycles(n, m, k) + turn),
+        Orientation::SwappedPacked => {
+            // A launch more, and scratch that travels through the cache.
+            (lhs.1 == 1 && m > 1).then(|| product_cycles(n, m, k) + turn + 2.0 * transpose_cycles(m * k) + 1000.0)
+        }
+        Orientation::Loops => Some(f64::INFINITY),
+        Orientation::Shared => None,
+    }
+}
+
+/// The schedule of a contraction.
+pub(crate) fn choose(facts: &Facts) -> ContractionSchedule {
+    let candidates = [Orientation::Direct, Orientation::Swapped, Orientation::SwappedPacked, Orientation::Panels];
+    let mut best = (f64::INFINITY, Orientation::Loops);
+    for orientation in candidates {
+        if let Some(cycles) = cycles(facts, orientation)
+            && cycles < best.0
+        {
+            best = (cycles, orientation);
+        }
+    }
+    let orientation = best.1;
+    let swapped = matches!(orientation, Orientation::Swapped | Orientation::SwappedPacked);
+    let (rows, cols) = if swapped { (facts.n, facts.m) } else { (facts.m, facts.n) };
+    let (tile_rows, tile_cols) = tile(rows, cols, facts, orientation);
+    let max_panel = if orientation == Orientation::Panels { MAX_COPIED_PANEL } else { 4 * MAX_PANEL };
+    let tile_k = (max_panel / tile_cols.next_multiple_of(LANES)).clamp(1, facts.k.max(1));
+    let (tile_m, tile_n) = if swapped { (tile_cols, tile_rows) } else { (tile_rows, tile_cols) };
+    ContractionSchedule { orientation, tile_m, tile_n, tile_k, tasks: 0 }
+}
+
+/// Rows and columns of a tile: columns by whole vectors, equal shares, and enough tiles to share out if the work is
+/// worth it.
+fn tile(rows: u64, cols: u64, facts: &Facts, orientation: Orientation) -> (u64, u64) {
+    let tile_cols = share(cols, 64, LANES);
+    // Panels are copied once a tile, so tiles take all the rows they can.
+    let most_rows = (MAX_TILE / tile_cols.next_multiple_of(LANES)).max(1);
+    let mut tile_rows = share(rows, most_rows, 1);
+    let tiles = |tile_rows: u64| facts.batches * rows.div_ceil(tile_rows) * cols.div_ceil(tile_cols);
+    let tile_ns = |tile_rows: u64| product_cycles(tile_rows, tile_cols, facts.k) / 2.7;
+    while orientation != Orientation::Panels
+        && tiles(tile_rows) < 8
+        && tile_rows >= 16
+        && tile_ns(tile_rows.div_ceil(2)) > super::CHUNK_NS
+    {
+        tile_rows = tile_rows.div_ceil(2);
+    }
+    (tile_rows, tile_cols)
+}
+
+/// An equal share of `extent`, a multiple of `unit`, of about `most`.
+fn share(extent: u64, most: u64, unit: u64) -> u64 {
+    if extent <= most + most / 2 {
+        return extent;
+    }
+    let shares = extent.div_ceil(most);
+    extent.div_ceil(shares).next_multiple_of(unit)
+}

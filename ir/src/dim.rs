@@ -300,6 +300,14 @@ impl Dim {
         symbol.map(|(name, scale)| (name, scale, offset))
     }
 
+    /// Number of summands.
+    pub(crate) fn n_terms(&self) -> usize {
+        match self {
+            Self::Const(_) => 1,
+            Self::Expr(expr) => expr.terms.len(),
+        }
+    }
+
     pub(crate) fn expr(&self) -> DimExpr {
         match self {
             Self::Const(value) => DimExpr::constant(i64::try_from(*value).unwrap_or(i64::MAX)),

@@ -209,6 +209,33 @@ impl TensorType {
     }
 }
 
+/// Tensors have at most this many dimensions.
+pub const MAX_RANK: usize = 32;
+/// The number of elements of a symbolic shape has at most this many terms when it is multiplied out.
+const MAX_TERMS: usize = 1024;
+
+impl TensorType {
+    /// Checks that the type is of a size that can be reasoned about: at most [`MAX_RANK`] dimensions, a number of
+    /// elements that can be written down, and at most `isize::MAX` bytes if the shape is known.
+    ///
+    /// # Errors
+    /// Which of these it is not.
+    pub fn check_size(&self) -> Result<(), String> {
+        if self.rank() > MAX_RANK {
+            return Err(format!("a type has {} dimensions, expected at most {MAX_RANK}", self.rank()));
+        }
+        let n_terms = self.shape.0.iter().map(Dim::n_terms).fold(1, usize::saturating_mul);
+        if n_terms > MAX_TERMS {
+            return Err(format!("the number of elements of {self} has {n_terms} terms, expected at most {MAX_TERMS}"));
+        }
+        let n_bytes = self.bytes().and_then(|bytes| isize::try_from(bytes).ok());
+        if self.shape.as_fixed().is_some() && n_bytes.is_none() {
+            return Err(format!("a tensor of type {self} does not fit into memory"));
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for TensorType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.dtype, self.shape)

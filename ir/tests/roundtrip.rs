@@ -4,7 +4,7 @@
 use nnc_ir::builder::Builder;
 use nnc_ir::ops::{
     BroadcastAttrs, Combiner, CompareDir, DotAttrs, FusionKind, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs,
-    ReduceKind, ScatterAttrs, SliceAttrs,
+    ReduceKind, ScatterAttrs, SliceAttrs, infer,
 };
 use nnc_ir::parse::parse_dim;
 use nnc_ir::{
@@ -180,7 +180,11 @@ impl Choices<'_> {
             let operands: Vec<Value> = (0..n_operands)
                 .map(|idx| if idx == 0 || self.below(2) == 0 { first } else { Value(self.below(n_values) as u32) })
                 .collect();
-            let _ = b.op(op, &operands);
+            let types: Vec<&TensorType> = operands.iter().map(|&operand| b.ty(operand)).collect();
+            // Outer products grow beyond all bounds soon.
+            if infer(&op, &types, &[]).is_ok_and(|results| results.iter().all(|ty| ty.check_size().is_ok())) {
+                b.op(op, &operands).expect("it was inferred");
+            }
         }
         let n_values = graph.n_values();
         // A region must have a result.
@@ -282,10 +286,7 @@ proptest! {
     #[test]
     fn built_functions_are_sound(module in modules()) {
         for func in &module.funcs {
-            let mut faults = func.verify().err().unwrap_or_default();
-            // Outer products grow beyond any memory soon.
-            faults.retain(|fault| !fault.message.contains("does not fit into memory"));
-            prop_assert_eq!(faults, []);
+            prop_assert_eq!(func.verify(), Ok(()));
         }
     }
 
@@ -312,7 +313,7 @@ proptest! {
         if let Ok(read) = parse_dim(&dim.to_string()) {
             prop_assert_eq!(read, dim);
         } else {
-            prop_assert!(dim.to_string().len() > 200, "{}", dim);
+            prop_assert!(dim.to_string().len() > 100, "{}", dim);
         }
     }
 

@@ -69,10 +69,6 @@ impl Affine {
         sum
     }
 
-    pub(super) fn as_const(&self) -> Option<i64> {
-        self.terms.is_empty().then_some(self.offset)
-    }
-
     /// Coefficient of a dimension of the iteration space.
     pub(super) fn stride(&self, dim: usize) -> i64 {
         let var = Var::Dim(dim as u32);

@@ -17,7 +17,7 @@ use nnc_ir::{DType, Scalar, Value};
 use super::affine::{Affine, Range, Var, dense_strides, dot};
 use super::region::Region;
 use super::{Arg, elementwise, random, view};
-use crate::kernel::{BinOp, BufferId, Index, Inst, KernelBuilder, LoopKind, Reg, Ty};
+use crate::kernel::{BinOp, BufferId, Index, Inst, KernelBuilder, LoopKind, Reg, Space, Ty};
 
 /// Why a value cannot be evaluated in this kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ impl<'r> Cx<'r> {
         self.space += 1;
     }
 
-    fn access(&self, linear: Affine) -> Access {
+    pub(super) fn access(&self, linear: Affine) -> Access {
         Access { linear, space: self.space, phase: self.phase }
     }
 
@@ -392,6 +392,18 @@ impl<'r> Cx<'r> {
         self.unflatten(dot(coords, &dense_strides(from)), to)
     }
 
+    /// Scratch of a thread. Several bodies of one kernel that ask for the same name share the buffer.
+    pub(super) fn scratch(&mut self, name: &str, dtype: DType, len: usize, space: Space) -> BufferId {
+        let known = self.b.kernel().buffers.iter().position(|buffer| buffer.name == name);
+        match known {
+            Some(idx) => {
+                debug_assert_eq!(self.b.kernel().buffers[idx].len, len, "one name, one size");
+                BufferId(idx as u32)
+            }
+            None => self.b.scratch(name, dtype, len, space),
+        }
+    }
+
     // Values.
 
     /// Says where the elements of a value are, until the scope ends.
@@ -542,12 +554,6 @@ impl<'r> Cx<'r> {
         let reg = self.b.load(buffer, index, if lanes == 1 { 1 } else { lane_stride }, lanes, active);
         self.loads.last_mut().expect("a scope is open").insert(key, reg);
         reg
-    }
-
-    /// Forgets what was loaded, because memory is about to change.
-    pub(super) fn forget_loads(&mut self) {
-        self.loads.iter_mut().for_each(HashMap::clear);
-        self.memo.iter_mut().for_each(HashMap::clear);
     }
 
     fn iota(&mut self, coord: &Affine, dtype: DType) -> Reg {

@@ -99,10 +99,10 @@ impl Fold {
             Layout::Slots { count, lanes } => count as usize * usize::from(lanes),
         };
         let name = format!("acc{}", value.0);
-        let buffer = cx.b.scratch(name, memory_type(ty), elements, Space::Local);
+        let buffer = cx.scratch(&name, memory_type(ty), elements, Space::Local);
         let positions = is_arg.then(|| {
             let ty = if len < 1 << 31 { Ty::I32 } else { Ty::I64 };
-            (cx.b.scratch(format!("at{}", value.0), memory_type(ty), elements, Space::Local), ty)
+            (cx.scratch(&format!("at{}", value.0), memory_type(ty), elements, Space::Local), ty)
         });
         Self { value, kind, dtype, ty, layout, buffer, positions }
     }

@@ -1,3 +1,5 @@
+//! GPU templates.
+
 use super::cx::{Cx, Eval, Stop};
 use super::nest::Axis;
 use super::row::Rows;

@@ -458,7 +458,7 @@ impl Walk<'_> {
     fn keep_buffer(&self, cx: &mut Cx<'_>, value: Value) -> BufferId {
         let dtype = memory_type(Ty::of(cx.region.dtype(value)));
         let lanes = if self.mode == FoldMode::Columns { u64::from(LANES) } else { 1 };
-        cx.b.scratch(format!("kept{}", value.0), dtype, (self.rows.len * lanes) as usize, Space::Local)
+        cx.scratch(&format!("kept{}", value.0), dtype, (self.rows.len * lanes) as usize, Space::Local)
     }
 
     /// Where the current element is kept.

@@ -15,6 +15,11 @@ use crate::ops::{Op, TABLE};
 use crate::types::TensorType;
 use crate::verify::MAX_REGION_DEPTH;
 
+/// After this many faults the rest of the text is not read.
+const MAX_FAULTS: usize = 100;
+/// No op has more attributes.
+const MAX_ATTRS: usize = 16;
+
 /// What a rule gives: what it read, or the fault that ends it.
 pub(super) type Parse<T> = Result<T, Diagnostic>;
 
@@ -121,7 +126,7 @@ impl<'t> Parser<'t> {
         let n_faults = self.faults.len();
         self.list(close, |parser| {
             if let Err(fault) = item(parser) {
-                parser.faults.push(fault);
+                parser.report(fault);
                 while !matches!(parser.ahead.1, Token::Punct(',') | Token::Newline | Token::End)
                     && !parser.at(close)
                     && !parser.at('{')
@@ -159,25 +164,46 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// After a fault: goes on behind the line at hand, and behind the block that the line opens, if it does. Stops
-    /// before a brace that closes an outer block.
-    fn recover_line(&mut self) {
+    /// Records a fault. After very many the rest of the text is not read.
+    fn report(&mut self, fault: Diagnostic) {
+        if self.faults.len() > MAX_FAULTS {
+            return;
+        }
+        self.faults.push(fault);
+        if self.faults.len() == MAX_FAULTS {
+            let pos = self.pos();
+            self.faults.push(self.fault(pos, "too many faults: the rest of the text is not read"));
+            self.ahead = (pos, Token::End);
+            self.lexer = Lexer::new("");
+        }
+    }
+
+    /// After a fault in the statement that starts at `start`: goes on behind the line where the fault is, and behind
+    /// the block that the line opens, if it does. Stops before a brace that closes an outer block.
+    fn recover(&mut self, start: (Lexer<'t>, (Pos, Token<'t>))) {
+        if self.ahead.1 == Token::End {
+            return;
+        }
+        let fault_offset = self.pos().offset;
+        // From the start, so that every brace is seen.
+        (self.lexer, self.ahead) = start;
         let (mut n_blocks, mut n_inline, mut after_brace) = (0usize, 0usize, false);
         loop {
             let opens = self.at('{');
+            let may_stop = self.pos().offset >= fault_offset;
             match self.ahead.1 {
                 Token::End => return,
                 Token::Newline => {
                     n_blocks += usize::from(after_brace);
                     n_inline = 0;
-                    if n_blocks == 0 {
+                    if n_blocks == 0 && may_stop {
                         return;
                     }
                 }
                 Token::Punct('{') => n_inline += 1,
                 Token::Punct('}') if n_inline > 0 => n_inline -= 1,
                 Token::Punct('}') if n_blocks > 0 => n_blocks -= 1,
-                Token::Punct('}') => return,
+                Token::Punct('}') if may_stop => return,
                 _ => {}
             }
             after_brace = opens;
@@ -242,10 +268,10 @@ impl<'t> Parser<'t> {
                 }
                 (pos, token) => {
                     let fault = self.unexpected(pos, &token, "`func`");
-                    self.faults.push(fault);
+                    self.report(fault);
                     // A stray brace would stop the recovery.
                     self.next();
-                    self.recover_line();
+                    self.recover((self.lexer, self.ahead.clone()));
                 }
             }
         }
@@ -255,7 +281,7 @@ impl<'t> Parser<'t> {
     fn func(&mut self) -> Option<Func> {
         let (mut scope, mut graph, mut signature) = (Scope::default(), Graph::new(), Signature::default());
         let name = self.signature(&mut scope, &mut graph, &mut signature).unwrap_or_else(|fault| {
-            self.faults.push(fault);
+            self.report(fault);
             scope.incomplete = true;
             None
         });
@@ -390,7 +416,7 @@ impl<'t> Parser<'t> {
                 return_pos,
                 format!("return: {} values, expected {} as the signature has", returned.len(), decls.len()),
             );
-            self.faults.push(fault);
+            self.report(fault);
         }
         let mut results = Vec::with_capacity(decls.len());
         for (idx, decl) in decls.into_iter().enumerate() {
@@ -402,7 +428,7 @@ impl<'t> Parser<'t> {
                 let fault = self
                     .fault(return_pos, format!("return: result `{name}` has type {found}, expected {declared}"))
                     .note_at(self.location(decl.pos), "declared here");
-                self.faults.push(fault);
+                self.report(fault);
             }
             let donates = decl.into.and_then(|(pos, target)| {
                 let value = scope.values.get(&target).and_then(|(_, value)| *value);
@@ -410,7 +436,7 @@ impl<'t> Parser<'t> {
                 if param.is_none() {
                     let fault =
                         self.fault(pos, format!("result `{name}` donates into {target}, which is no parameter"));
-                    self.faults.push(fault);
+                    self.report(fault);
                 }
                 param.map(|param| param as u32)
             });
@@ -426,18 +452,19 @@ impl<'t> Parser<'t> {
         loop {
             self.skip_newlines();
             let (pos, token) = self.peek();
+            let start = (self.lexer, self.ahead.clone());
             let result = match token {
                 Token::Punct('}') => {
                     self.next();
                     if returned.is_none() {
                         let fault = self.fault(pos, "the block ends without `return`");
-                        self.faults.push(fault);
+                        self.report(fault);
                     }
                     break;
                 }
                 Token::End | Token::Word("func") => {
                     let fault = self.unexpected(pos, &token, "`}`");
-                    self.faults.push(fault);
+                    self.report(fault);
                     break;
                 }
                 _ if returned.is_some() => Err(self.fault(pos, "statement after `return`")),
@@ -452,8 +479,8 @@ impl<'t> Parser<'t> {
                 (pos, token) => Err(self.unexpected(pos, &token, "the end of the line")),
             });
             if let Err(fault) = ended {
-                self.faults.push(fault);
-                self.recover_line();
+                self.report(fault);
+                self.recover(start);
                 // A faulty `return` still returns.
                 if token == Token::Word("return") {
                     returned.get_or_insert((pos, None));
@@ -542,6 +569,9 @@ impl<'t> Parser<'t> {
             None => graph.push_with_regions(op, &operands, regions, location)?,
         };
         let results: Vec<Value> = graph.node(node).results().collect();
+        for &result in &results {
+            graph.ty(result).check_size().map_err(|message| self.fault(start, format!("{mnemonic}: {message}")))?;
+        }
         if results.len() != n_results {
             return Err(self.fault(start, format!("{mnemonic}: {} results for {n_results} names", results.len())));
         }
@@ -559,7 +589,7 @@ impl<'t> Parser<'t> {
             let known = scope.values.get(&name);
             if known.is_none() && !scope.incomplete {
                 let fault = self.fault(pos, format!("undefined value `{name}`"));
-                self.faults.push(fault);
+                self.report(fault);
             }
             operands = operands.and_then(|mut operands| {
                 operands.push(known?.1?);
@@ -590,6 +620,9 @@ impl<'t> Parser<'t> {
             };
             if attrs.iter().any(|(written, ..)| *written == name) {
                 return Err(parser.fault(pos, format!("attribute `{name}` is written twice")));
+            }
+            if attrs.len() == MAX_ATTRS {
+                return Err(parser.fault(pos, format!("more than {MAX_ATTRS} attributes")));
             }
             attrs.push((name, attr, pos));
             Ok(())
@@ -648,7 +681,7 @@ impl<'t> Parser<'t> {
             let fault = self
                 .fault(pos, format!("value `{name}` is defined twice"))
                 .note_at(self.location(first), "first defined here");
-            self.faults.push(fault);
+            self.report(fault);
             return;
         }
         scope.values.insert(name, (pos, value));

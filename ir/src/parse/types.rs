@@ -4,12 +4,12 @@ use super::lexer::{Pos, Token};
 use super::parser::{Parse, Parser};
 use crate::diagnostic::Diagnostic;
 use crate::dim::{Dim, DimExpr};
-use crate::types::{DType, Shape, TensorType};
+use crate::types::{DType, MAX_RANK, Shape, TensorType};
 
 /// Parentheses nest at most this deep in a dimension.
 const MAX_DIM_DEPTH: usize = 32;
 /// A dimension has at most this many symbols and coefficients: products of sums grow without bound otherwise.
-const MAX_DIM_SIZE: usize = 1024;
+const MAX_DIM_SIZE: usize = 128;
 
 impl<'t> Parser<'t> {
     /// `f32[N, 784]`.
@@ -24,10 +24,15 @@ impl<'t> Parser<'t> {
         self.expect('[')?;
         let mut dims = Vec::new();
         self.list(']', |parser| {
+            if dims.len() == MAX_RANK {
+                return Err(parser.fault(pos, format!("the type has more than {MAX_RANK} dimensions")));
+            }
             dims.push(parser.dim()?);
             Ok(())
         })?;
-        Ok(TensorType { dtype, shape: Shape(dims) })
+        let ty = TensorType { dtype, shape: Shape(dims) };
+        ty.check_size().map_err(|message| self.fault(pos, message))?;
+        Ok(ty)
     }
 
     /// Whether a type starts here.

@@ -8,11 +8,10 @@ use super::{Kernels, TileArgs, transpose};
 
 /// The kernels for AVX-512F.
 pub(super) const AVX512: Kernels =
-    Kernels { tile_matmul_f32: tile_matmul_avx512, transpose_f32: transpose::transpose_avx512 };
+    Kernels { tile_matmul_f32: tile_matmul_avx512, transpose_f32: transpose::transpose_avx };
 
 /// The kernels for AVX2 with FMA.
-pub(super) const AVX2: Kernels =
-    Kernels { tile_matmul_f32: tile_matmul_avx2, transpose_f32: transpose::transpose_avx2 };
+pub(super) const AVX2: Kernels = Kernels { tile_matmul_f32: tile_matmul_avx2, transpose_f32: transpose::transpose_avx };
 
 /// # Safety
 /// As [`super::nnc_tile_matmul_f32`], on a machine with AVX-512F.

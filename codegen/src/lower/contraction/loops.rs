@@ -30,7 +30,7 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, contraction: &Contraction<'_>
         None => 1,
     };
     let ty = Ty::of(planner.region.dtype(contraction.dot));
-    let acc = cx.b.scratch("acc", memory_type(ty), usize::from(lanes), Space::Local);
+    let acc = cx.scratch("acc", memory_type(ty), usize::from(lanes), Space::Local);
     let (outer, vector) = match axes.split_last() {
         Some((vector, outer)) => (outer.to_vec(), Some(vector.clone())),
         None => (Vec::new(), None),

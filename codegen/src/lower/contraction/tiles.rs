@@ -226,7 +226,7 @@ fn main_kernel<'r>(
     let elements = (tile_rows * tile_cols) as usize;
     let needs_turn = swapped && m != 1;
     let scratch = |cx: &mut Cx<'_>, name: &str, elements: usize, wanted: bool| {
-        wanted.then(|| cx.b.scratch(name, nnc_ir::DType::F32, elements, Space::Local))
+        wanted.then(|| cx.scratch(name, nnc_ir::DType::F32, elements, Space::Local))
     };
     let acc = scratch(&mut cx, "acc", elements, !is_plain || needs_turn);
     let turned = scratch(&mut cx, "turned", elements, needs_turn && !is_plain);

@@ -1,0 +1,184 @@
+//! Lowered graphs against the reference interpreter: every node of a function is lowered, its kernels run in the
+//! kernel interpreter, and the results must agree within the op's tolerance.
+
+#[path = "lowering/harness.rs"]
+mod harness;
+
+use harness::{check, check_close, lowered};
+
+#[test]
+fn pointwise_with_views() {
+    check(
+        "func @f(%x: f32[5, 7], %b: f32[7], %s: f32[]) -> (r: f32[5, 7], t: f32[7, 5]) {
+  %0 = fusion %x, %b, %s {kind = pointwise} (%x: f32[5, 7], %b: f32[7], %s: f32[]) {
+    %0 = broadcast_in_dim %b {dims = [1]} : f32[5, 7]
+    %1 = add %x, %0 : f32[5, 7]
+    %2 = broadcast_in_dim %s : f32[5, 7]
+    %3 = multiply %1, %2 : f32[5, 7]
+    return %3
+  } : f32[5, 7]
+  %1 = transpose %0 {permutation = [1, 0]} : f32[7, 5]
+  return %0, %1
+}",
+    );
+}
+
+#[test]
+fn movement_ops() {
+    check(
+        "func @f(%x: f32[6, 8], %y: f32[6, 3], %v: f32[]) -> (r: f32[6, 8]) {
+  %0 = concatenate %x, %y {dim = 1} : f32[6, 11]
+  %1 = pad %x, %v {low = [1, -2], high = [0, 3], interior = [0, 0]} : f32[7, 9]
+  %2 = pad %x, %v {low = [1, 2], high = [-1, 3], interior = [2, 1]} : f32[16, 20]
+  %3 = reverse %x {dims = [1]} : f32[6, 8]
+  %4 = slice %x {start = [1, 0], limit = [6, 8], stride = [2, 3]} : f32[3, 3]
+  %5 = reshape %x : f32[3, 16]
+  %6 = reshape %x : f32[4, 12]
+  %7 = transpose %6 {permutation = [1, 0]} : f32[12, 4]
+  %8 = reshape %7 : f32[2, 2, 12]
+  %9, %10 = fusion %x, %y {kind = pointwise} (%x: f32[6, 8], %y: f32[6, 3]) {
+    %0 = concatenate %x, %y {dim = 1} : f32[6, 11]
+    %1 = reshape %0 : f32[66]
+    %2 = reverse %1 {dims = [0]} : f32[66]
+    return %2, %0
+  } : f32[66], f32[6, 11]
+  return %3
+}",
+    );
+}
+
+#[test]
+fn reductions_in_every_direction() {
+    for dims in ["[0]", "[1]", "[2]", "[0, 1]", "[1, 2]", "[0, 2]", "[0, 1, 2]"] {
+        for (extents, shape) in [([3, 5, 37], "[3, 5, 37]"), ([40, 2, 16], "[40, 2, 16]"), ([1, 20, 1], "[1, 20, 1]")] {
+            let listed: Vec<usize> =
+                dims.trim_matches(['[', ']']).split(", ").map(|dim| dim.parse().expect("a dim")).collect();
+            let kept: Vec<String> =
+                (0..3).filter(|dim| !listed.contains(dim)).map(|dim: usize| extents[dim].to_string()).collect();
+            let kept = format!("[{}]", kept.join(", "));
+            let mut text = format!(
+                "func @f(%x: f32{shape}, %i: i32{shape}, %b: bool{shape}, %h: bf16{shape}, %d: f64{shape}, %u: u8{shape})"
+            );
+            text.push_str(&format!(" -> (r: f32{kept}) {{\n"));
+            let mut number = 0;
+            for (operand, dtype) in [("x", "f32"), ("i", "i32"), ("h", "bf16"), ("d", "f64"), ("u", "u8")] {
+                for kind in ["sum", "prod", "min", "max"] {
+                    text.push_str(&format!(
+                        "  %{number} = reduce %{operand} {{kind = {kind}, dims = {dims}}} : {dtype}{kept}\n"
+                    ));
+                    number += 1;
+                }
+                for kind in ["argmin", "argmax"] {
+                    text.push_str(&format!(
+                        "  %{number} = reduce %{operand} {{kind = {kind}, dims = {dims}}} : i64{kept}\n"
+                    ));
+                    number += 1;
+                }
+            }
+            for kind in ["any", "all"] {
+                text.push_str(&format!("  %{number} = reduce %b {{kind = {kind}, dims = {dims}}} : bool{kept}\n"));
+                number += 1;
+            }
+            text.push_str("  return %0\n}");
+            check(&text);
+        }
+    }
+}
+
+#[test]
+fn softmax_is_one_kernel() {
+    let text = "func @f(%x: f32[9, 21]) -> (r: f32[9, 21]) {
+  %0 = fusion %x {kind = row} (%x: f32[9, 21]) {
+    %0 = reduce %x {kind = max, dims = [1]} : f32[9]
+    %1 = broadcast_in_dim %0 {dims = [0]} : f32[9, 21]
+    %2 = subtract %x, %1 : f32[9, 21]
+    %3 = exponential %2 : f32[9, 21]
+    %4 = reduce %3 {kind = sum, dims = [1]} : f32[9]
+    %5 = broadcast_in_dim %4 {dims = [0]} : f32[9, 21]
+    %6 = divide %3, %5 : f32[9, 21]
+    return %6
+  } : f32[9, 21]
+  return %0
+}";
+    check_close(text, 1e-6);
+    let nodes = lowered(text);
+    assert_eq!(nodes[0].kernels.len(), 1);
+    assert_eq!(nodes[0].schedule.to_string(), "row lanes 9x21, 3 passes, 1 kept, in 9");
+    assert_eq!(nodes[0].inplace, [(0, 0)], "the row is read before it is written");
+}
+
+#[test]
+fn column_sums_keep_the_mask() {
+    let text = "func @f(%y: f32[37, 50], %dy: f32[37, 50]) -> (dz: f32[37, 50], db: f32[50]) {
+  %0, %1 = fusion %y, %dy {kind = row} (%y: f32[37, 50], %dy: f32[37, 50]) {
+    %0 = constant 0.0 : f32[37, 50]
+    %1 = compare %y, %0 {direction = gt} : bool[37, 50]
+    %2 = select %1, %dy, %0 : f32[37, 50]
+    %3 = reduce %2 {kind = sum, dims = [0]} : f32[50]
+    return %2, %3
+  } : f32[37, 50], f32[50]
+  return %0, %1
+}";
+    check_close(text, 1e-5);
+    let nodes = lowered(text);
+    assert_eq!(nodes[0].kernels.len(), 1);
+    assert_eq!(nodes[0].inplace, [(0, 0), (1, 0)]);
+}
+
+#[test]
+fn contractions_in_every_layout() {
+    for (m, n, k) in [(1, 1, 1), (5, 7, 3), (64, 10, 33), (1, 40, 50), (33, 1, 20), (20, 100, 17), (70, 70, 20)] {
+        let text = format!(
+            "func @f(%a: f32[{m}, {k}], %at: f32[{k}, {m}], %b: f32[{k}, {n}], %bt: f32[{n}, {k}]) -> (r: f32[{m}, {n}]) {{
+  %0 = dot_general %a, %b {{lhs_contract = [1], rhs_contract = [0]}} : f32[{m}, {n}]
+  %1 = dot_general %a, %bt {{lhs_contract = [1], rhs_contract = [1]}} : f32[{m}, {n}]
+  %2 = dot_general %at, %b {{lhs_contract = [0], rhs_contract = [0]}} : f32[{m}, {n}]
+  %3 = dot_general %at, %bt {{lhs_contract = [0], rhs_contract = [1]}} : f32[{m}, {n}]
+  return %0
+}}"
+        );
+        check(&text);
+    }
+}
+
+#[test]
+fn contractions_with_batches_and_types() {
+    check(
+        "func @f(%a: f32[2, 3, 5, 4], %b: f32[2, 3, 7, 4], %c: f64[2, 5, 4], %d: f64[2, 4, 18], %e: i32[3, 20], %g: i32[20, 2], %h: bf16[3, 20], %j: bf16[17, 20]) -> (r: i32[3, 2]) {
+  %0 = dot_general %a, %b {lhs_batch = [0, 1], rhs_batch = [0, 1], lhs_contract = [3], rhs_contract = [3]} : f32[2, 3, 5, 7]
+  %1 = dot_general %a, %b {lhs_batch = [1], rhs_batch = [1], lhs_contract = [0, 3], rhs_contract = [0, 3]} : f32[3, 5, 7]
+  %2 = dot_general %a, %b {lhs_contract = [0, 1, 3], rhs_contract = [0, 1, 3]} : f32[5, 7]
+  %3 = dot_general %a, %b {lhs_contract = [3], rhs_contract = [3]} : f32[2, 3, 5, 2, 3, 7]
+  %4 = dot_general %c, %d {lhs_batch = [0], rhs_batch = [0], lhs_contract = [2], rhs_contract = [1]} : f64[2, 5, 18]
+  %5 = dot_general %e, %g {lhs_contract = [1], rhs_contract = [0]} : i32[3, 2]
+  %6 = dot_general %h, %j {lhs_contract = [1], rhs_contract = [1]} : bf16[3, 17]
+  return %5
+}",
+    );
+}
+
+#[test]
+fn linear_layer_and_its_update() {
+    let text = "func @f(%x: f32[64, 50], %w: f32[40, 50], %b: f32[40], %dy: f32[64, 40], %lr: f32[]) -> (y: f32[64, 40], w: f32[40, 50]) {
+  %0 = fusion %x, %w, %b {kind = contraction} (%x: f32[64, 50], %w: f32[40, 50], %b: f32[40]) {
+    %0 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [1]} : f32[64, 40]
+    %1 = broadcast_in_dim %b {dims = [1]} : f32[64, 40]
+    %2 = add %0, %1 : f32[64, 40]
+    %3 = constant 0.0 : f32[64, 40]
+    %4 = maximum %2, %3 : f32[64, 40]
+    return %4
+  } : f32[64, 40]
+  %1 = fusion %dy, %x, %w, %lr {kind = contraction} (%dy: f32[64, 40], %x: f32[64, 50], %w: f32[40, 50], %lr: f32[]) {
+    %0 = dot_general %dy, %x {lhs_contract = [0], rhs_contract = [0]} : f32[40, 50]
+    %1 = broadcast_in_dim %lr : f32[40, 50]
+    %2 = multiply %0, %1 : f32[40, 50]
+    %3 = subtract %w, %2 : f32[40, 50]
+    return %3
+  } : f32[40, 50]
+  return %0, %1
+}";
+    check_close(text, 1e-5);
+    let nodes = lowered(text);
+    assert_eq!(nodes[1].kernels.len(), 1);
+    assert_eq!(nodes[1].inplace, [(2, 0)], "the weights are updated in place");
+}

@@ -206,15 +206,17 @@ impl NllLoss {
     /// The weight of each example, if they can differ.
     #[track_caller]
     fn example_weights(&self, classes: &Classes) -> Option<Tensor> {
-        let by_class = match &self.weight {
-            Some(weight) => Some(classes.pick(&classes.along_classes(weight))),
-            None => None,
-        };
-        let Some(counts) = self.counted(classes) else { return by_class };
-        Some(match by_class {
-            Some(weights) => where_(&counts, weights, 0),
-            None => counts.to_dtype(classes.dtype),
-        })
+        match (&self.weight, self.counted(classes)) {
+            (None, None) => None,
+            (None, Some(counted)) => Some(counted.to_dtype(classes.dtype)),
+            (Some(weight), counted) => {
+                let weights = classes.pick(&classes.along_classes(weight));
+                Some(match counted {
+                    Some(counted) => where_(&counted, weights, 0),
+                    None => weights,
+                })
+            }
+        }
     }
 
     /// Which examples count, if not all: an unsigned class cannot be negative.

@@ -18,7 +18,7 @@ tensor([[0.1429, 0.2857, 0.4286, 0.5714],
     );
     assert_eq!(Tensor::from_slice(&[1f32, 2.0, 3.5]).to_string(), "tensor([1.0000, 2.0000, 3.5000])");
     assert_eq!(Tensor::from_slice(&[1f32, 2.0, -3.0]).to_string(), "tensor([ 1.,  2., -3.])");
-    assert_eq!(Tensor::scalar(3.14159f32).to_string(), "tensor(3.1416)");
+    assert_eq!(Tensor::scalar(2.71819f32).to_string(), "tensor(2.7182)");
     assert_eq!(
         Tensor::from_slice(&[1i64, -20, 300, 4]).reshape([2, 2]).to_string(),
         "\

@@ -150,7 +150,7 @@ impl<'r> Cx<'r> {
         self.space += 1;
     }
 
-    fn access(&self, linear: Affine) -> Access {
+    pub(super) fn access(&self, linear: Affine) -> Access {
         Access { linear, space: self.space, phase: self.phase }
     }
 

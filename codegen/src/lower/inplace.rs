@@ -7,8 +7,8 @@ use super::{Accesses, Arg, LoweredKernel};
 
 /// Pairs of operand and result that may share a buffer.
 ///
-/// A pair is safe if one kernel stores the result, no later kernel reads the operand, and wherever that kernel reads an
-/// element of the operand, the same iteration stores that very element, not before.
+/// A pair is safe if no kernel after the first that stores the result reads the operand, and wherever that kernel reads
+/// an element of the operand, the same iteration stores that very element, not before.
 pub(super) fn pairs(
     region: &Region<'_>,
     operands: &[Value],
@@ -36,8 +36,7 @@ pub(super) fn pairs(
 
 fn is_safe(is_operand: &dyn Fn(Arg) -> bool, result: Arg, accesses: &[Accesses]) -> bool {
     let stores = |access: &Accesses| access.stores.iter().any(|(arg, _)| *arg == result);
-    let mut writers = accesses.iter().enumerate().filter(|(_, access)| stores(access)).map(|(idx, _)| idx);
-    let (Some(writer), None) = (writers.next(), writers.next()) else { return false };
+    let Some(writer) = accesses.iter().position(stores) else { return false };
     for (idx, access) in accesses.iter().enumerate().skip(writer) {
         if access.scattered.iter().any(|&arg| is_operand(arg)) {
             return false;

@@ -3,6 +3,8 @@
 //! [`text`] writes LLVM IR and needs no toolkit. Everything below it (parsing, passes, machine code) needs the feature
 //! `llvm`; without it, the same functions say how to get it.
 
+#[cfg(feature = "emulate")]
+pub mod emulate;
 mod fmod;
 #[cfg(feature = "llvm")]
 pub mod host;

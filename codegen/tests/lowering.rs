@@ -182,3 +182,111 @@ fn linear_layer_and_its_update() {
     assert_eq!(nodes[1].kernels.len(), 1);
     assert_eq!(nodes[1].inplace, [(2, 0)], "the weights are updated in place");
 }
+
+#[test]
+fn elementwise_ops_on_every_type() {
+    let floats = ["f16", "bf16", "f32", "f64"];
+    let ints = ["u8", "i8", "i32", "u32", "i64"];
+    let mut text = String::from("func @f(");
+    let types: Vec<&str> = floats.iter().chain(&ints).copied().chain(["bool"]).collect();
+    let params: Vec<String> =
+        types.iter().flat_map(|ty| [format!("%{ty}x: {ty}[3, 19]"), format!("%{ty}y: {ty}[3, 19]")]).collect();
+    text.push_str(&params.join(", "));
+    text.push_str(") -> (r: f32[3, 19]) {\n");
+    let mut number = 0;
+    let mut add = |statement: String| {
+        text.push_str(&format!("  %{number} = {statement}\n"));
+        number += 1;
+    };
+    for ty in floats {
+        for op in [
+            "negate",
+            "abs",
+            "sign",
+            "exponential",
+            "exponential_minus_one",
+            "log",
+            "log_plus_one",
+            "sqrt",
+            "rsqrt",
+            "tanh",
+            "logistic",
+            "erf",
+            "sine",
+            "cosine",
+            "tan",
+            "floor",
+            "ceil",
+            "round_nearest_even",
+        ] {
+            add(format!("{op} %{ty}x : {ty}[3, 19]"));
+        }
+        add(format!("is_finite %{ty}x : bool[3, 19]"));
+        add(format!("atan2 %{ty}x, %{ty}y : {ty}[3, 19]"));
+    }
+    for ty in ints {
+        add(format!("not %{ty}x : {ty}[3, 19]"));
+        for op in ["shift_left", "shift_right_logical", "shift_right_arithmetic", "and", "or", "xor"] {
+            add(format!("{op} %{ty}x, %{ty}y : {ty}[3, 19]"));
+        }
+    }
+    for ty in floats.iter().chain(&ints) {
+        for op in ["add", "subtract", "multiply", "divide", "remainder", "maximum", "minimum", "power"] {
+            add(format!("{op} %{ty}x, %{ty}y : {ty}[3, 19]"));
+        }
+        add(format!("clamp %{ty}x, %{ty}y, %{ty}y : {ty}[3, 19]"));
+    }
+    for ty in &types {
+        add(format!("select %boolx, %{ty}x, %{ty}y : {ty}[3, 19]"));
+        for dir in ["eq", "ne", "lt", "le", "gt", "ge"] {
+            add(format!("compare %{ty}x, %{ty}y {{direction = {dir}}} : bool[3, 19]"));
+        }
+        for to in &types {
+            if to != ty {
+                add(format!("convert %{ty}x : {to}[3, 19]"));
+            }
+        }
+    }
+    for op in ["and", "or", "xor", "maximum", "minimum"] {
+        add(format!("{op} %boolx, %booly : bool[3, 19]"));
+    }
+    add("not %boolx : bool[3, 19]".to_string());
+    for (from, to) in
+        [("f32", "i32"), ("u32", "f32"), ("i64", "f64"), ("f64", "i64"), ("u8", "i8"), ("i8", "u8"), ("i32", "u32")]
+    {
+        add(format!("bitcast_convert %{from}x : {to}[3, 19]"));
+    }
+    text.push_str("  return %f32x\n}");
+    check(&text);
+}
+
+#[test]
+fn leaves_and_random_bits() {
+    check(
+        "func @f(%s: u32[4]) -> (r: u32[5, 7]) {
+  %0 = rng_bits %s : u32[5, 7]
+  %1 = rng_bits %s : u32[2, 2, 33]
+  %2 = iota {dim = 0} : f32[3, 17]
+  %3 = iota {dim = 1} : i64[3, 17]
+  %4 = iota {dim = 1} : u8[3, 300]
+  %5 = iota {dim = 0} : f16[70]
+  %6 = iota {dim = 1} : bf16[2, 300]
+  return %0
+}",
+    );
+}
+
+#[test]
+fn gather_and_scatter() {
+    check(
+        "func @f(%t: f32[11, 20], %i: i64[6], %j: i32[3, 2], %u: f32[6, 20], %v: f32[3], %w: f32[3, 4, 5]) -> (r: f32[6, 20]) {
+  %0 = gather %t, %i {offset_dims = [1], collapsed_slice_dims = [0], start_index_map = [0], index_vector_dim = 1, slice_sizes = [1, 20]} : f32[6, 20]
+  %1 = gather %t, %j {collapsed_slice_dims = [0, 1], start_index_map = [0, 1], index_vector_dim = 1, slice_sizes = [1, 1]} : f32[3]
+  %2 = gather %t, %j {offset_dims = [0, 2], start_index_map = [1, 0], index_vector_dim = 1, slice_sizes = [4, 5]} : f32[4, 3, 5]
+  %3 = scatter %t, %i, %u {update_window_dims = [1], inserted_window_dims = [0], scatter_dims_to_operand_dims = [0], index_vector_dim = 1, combiner = add} : f32[11, 20]
+  %4 = scatter %t, %j, %v {inserted_window_dims = [0, 1], scatter_dims_to_operand_dims = [0, 1], index_vector_dim = 1, combiner = assign} : f32[11, 20]
+  %5 = scatter %t, %j, %w {update_window_dims = [1, 2], scatter_dims_to_operand_dims = [0, 1], index_vector_dim = 1, combiner = maximum} : f32[11, 20]
+  return %0
+}",
+    );
+}

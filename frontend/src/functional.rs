@@ -129,15 +129,21 @@ pub fn cross_entropy(input: &Tensor, target: &Tensor) -> Tensor {
 }
 
 /// Negative log-likelihood and its options: `torch.nn.NLLLoss`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NllLoss {
     weight: Option<Tensor>,
-    ignore_index: Option<i64>,
+    ignore_index: i64,
     reduction: Reduction,
 }
 
+impl Default for NllLoss {
+    fn default() -> Self {
+        Self { weight: None, ignore_index: -100, reduction: Reduction::Mean }
+    }
+}
+
 impl NllLoss {
-    /// Unweighted, mean, nothing ignored but PyTorch's -100.
+    /// Unweighted, mean, class -100 ignored.
     pub fn new() -> Self {
         Self::default()
     }
@@ -149,11 +155,11 @@ impl NllLoss {
         self
     }
 
-    /// A class whose examples count for nothing. Without it, a class outside `0..C` (-100, say) adds nothing to the sum
-    /// but is counted in the mean.
+    /// The class whose examples count for nothing. Any other class outside `0..C` is a mistake that costs nothing in
+    /// the sum and is counted in the mean.
     #[must_use]
     pub fn ignore_index(mut self, class: i64) -> Self {
-        self.ignore_index = Some(class);
+        self.ignore_index = class;
         self
     }
 
@@ -175,25 +181,49 @@ impl NllLoss {
     /// Weighs and folds the terms, one an example.
     #[track_caller]
     fn reduce(&self, terms: Tensor, classes: &Classes) -> Tensor {
-        let Some(weights) = self.example_weights(classes) else { return self.reduction.apply(terms) };
-        let weighted = terms * &weights;
-        match self.reduction {
-            Reduction::None => weighted,
-            Reduction::Sum => weighted.sum(..),
-            Reduction::Mean => weighted.sum(..) / weights.sum(..),
+        let weights = self.example_weights(classes);
+        let terms = match &weights {
+            Some(weights) if self.scales_terms(classes) => terms * weights,
+            _ => terms,
+        };
+        self.fold(terms, weights)
+    }
+
+    /// Folds weighted terms; their mean is over the weights.
+    #[track_caller]
+    fn fold(&self, terms: Tensor, weights: Option<Tensor>) -> Tensor {
+        match (self.reduction, weights) {
+            (Reduction::Mean, Some(weights)) => terms.sum(..) / weights.sum(..),
+            (reduction, _) => reduction.apply(terms),
         }
     }
 
-    /// The weight of each example, if they differ.
+    /// Whether the weights change a term. Those of a class outside `0..C` are 0 already: nothing was picked.
+    fn scales_terms(&self, classes: &Classes) -> bool {
+        self.weight.is_some() || (0..classes.n_classes as i64).contains(&self.ignore_index)
+    }
+
+    /// The weight of each example, if they can differ.
     #[track_caller]
     fn example_weights(&self, classes: &Classes) -> Option<Tensor> {
-        let by_class = self.weight.as_ref().map(|weight| classes.pick(&classes.along_classes(weight)));
-        let Some(ignored) = self.ignore_index else { return by_class };
-        let counts = classes.target.ne(ignored);
-        Some(match by_class {
-            Some(weights) => where_(&counts, weights, 0),
-            None => counts.to_dtype(classes.dtype),
-        })
+        match (&self.weight, self.counted(classes)) {
+            (None, None) => None,
+            (None, Some(counted)) => Some(counted.to_dtype(classes.dtype)),
+            (Some(weight), counted) => {
+                let weights = classes.pick(&classes.along_classes(weight));
+                Some(match counted {
+                    Some(counted) => where_(&counted, weights, 0),
+                    None => weights,
+                })
+            }
+        }
+    }
+
+    /// Which examples count, if not all: an unsigned class cannot be negative.
+    #[track_caller]
+    fn counted(&self, classes: &Classes) -> Option<Tensor> {
+        let possible = self.ignore_index >= 0 || classes.target.dtype().is_signed();
+        if possible { Some(classes.target.ne(self.ignore_index)) } else { None }
     }
 }
 
@@ -205,7 +235,7 @@ pub struct CrossEntropy {
 }
 
 impl CrossEntropy {
-    /// Unweighted, mean, no smoothing.
+    /// Unweighted, mean, class -100 ignored, no smoothing.
     pub fn new() -> Self {
         Self::default()
     }
@@ -217,7 +247,7 @@ impl CrossEntropy {
         self
     }
 
-    /// A class whose examples count for nothing.
+    /// The class whose examples count for nothing.
     #[must_use]
     pub fn ignore_index(mut self, class: i64) -> Self {
         self.nll = self.nll.ignore_index(class);
@@ -257,20 +287,16 @@ impl CrossEntropy {
             None => -log_probabilities.sum(classes.dim),
         };
         let smooth = smooth * (self.label_smoothing / classes.n_classes as f64);
-        let smooth = match self.nll.ignore_index {
-            Some(ignored) => where_(&target.ne(ignored), smooth, 0),
+        let smooth = match self.nll.counted(&classes) {
+            Some(counted) => where_(&counted, smooth, 0),
             None => smooth,
         };
         let weights = self.nll.example_weights(&classes);
         let hard = match &weights {
-            Some(weights) => hard * weights,
-            None => hard,
+            Some(weights) if self.nll.scales_terms(&classes) => hard * weights,
+            _ => hard,
         };
-        let terms = hard * (1.0 - self.label_smoothing) + smooth;
-        match (self.nll.reduction, weights) {
-            (Reduction::Mean, Some(weights)) => terms.sum(..) / weights.sum(..),
-            (reduction, _) => reduction.apply(terms),
-        }
+        self.nll.fold(hard * (1.0 - self.label_smoothing) + smooth, weights)
     }
 
     /// Targets that are probabilities; the mean is over examples.

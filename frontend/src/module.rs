@@ -15,7 +15,7 @@ mod tree;
 
 pub use field::{Field, Plain, Probe, Registered};
 pub use nnc_derive::Module;
-pub use state_dict::{LoadError, LoadReport, StateDict, StateDictError};
+pub use state_dict::{LoadError, LoadReport, StateDict};
 pub use tree::write_tree;
 
 /// One thing a module owns.

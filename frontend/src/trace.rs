@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use nnc_ir::{
-    Constant, DType, Diagnostic, Dim, Func, FuncParam, FuncResult, Graph, Location, Module as IrModule, Op, ParamKind,
+    Constant, DType, Diagnostic, Func, FuncParam, FuncResult, Graph, Location, Module as IrModule, Op, ParamKind,
     Rewriter, Scalar, TensorData, TensorType, Value,
 };
 
@@ -389,7 +389,7 @@ impl ToTensorType for String {
     }
 }
 
-/// Reads `f32[N, 784]`; an extent is a number or a name.
+/// Reads `f32[N, 784]`.
 fn parse_type(text: &str) -> Result<TensorType, String> {
     let expected = || format!("`{text}` is not a tensor type such as `f32[N, 784]`");
     let (dtype, rest) = text.trim().split_once('[').ok_or_else(expected)?;
@@ -400,17 +400,8 @@ fn parse_type(text: &str) -> Result<TensorType, String> {
     if extents.trim().is_empty() {
         return Ok(TensorType::scalar(dtype));
     }
-    let dim = |extent: &str| -> Result<Dim, String> {
-        let extent = extent.trim();
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        match extent.parse::<usize>() {
-            Ok(extent) => Ok(Dim::from(extent)),
-            Err(_) if extent.starts_with(|c: char| c.is_ascii_alphabetic()) && extent.chars().all(is_name) => {
-                Ok(Dim::symbol(extent))
-            }
-            Err(_) => Err(format!("`{extent}` in `{text}` is neither a number nor a name")),
-        }
-    };
+    let dim =
+        |extent: &str| nnc_ir::parse::parse_dim(extent).map_err(|fault| format!("in `{text}`: {}", fault.message));
     let dims = extents.split(',').map(dim).collect::<Result<Vec<_>, _>>()?;
     Ok(TensorType::new(dtype, dims))
 }

@@ -190,7 +190,7 @@ mod tests {
         std::fs::remove_file(weights_path(&path)).expect("removed");
         let faults = load_module(&path).expect_err("no weights");
         assert_eq!(faults.len(), 3);
-        assert!(faults[0].message.contains("is in no file: "), "{}", faults[0]);
+        assert!(faults[0].message.contains("does not exist"), "{}", faults[0]);
     }
 
     #[test]

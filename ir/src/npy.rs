@@ -1,7 +1,7 @@
 //! NumPy's `.npy` files and `.npz` archives: how tensors enter and leave the command line.
 //!
 //! The format is that of NumPy's `numpy.lib.format`, versions 1 to 3: a magic string, a version, the length of the
-//! header, the header (a Python dictionary, see [`header`]), and the elements. Nothing a file claims is believed
+//! header, the header (a Python dictionary, see `header`), and the elements. Nothing a file claims is believed
 //! before it is seen: memory grows with the bytes that are there, never with what a header announces.
 
 use std::fs::File;

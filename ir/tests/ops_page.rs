@@ -176,7 +176,7 @@ fn the_page_lists_the_table() {
         "# Ops\n\nGenerated from the op table (`ir/src/ops.rs`) by `NNC_BLESS=1 cargo test -p nnc-ir --test ops_page`.\n\
          Examples stand in a function with the parameters\n",
     );
-    let _ = write!(page, "`{PARAMS}`.\n");
+    let _ = writeln!(page, "`{PARAMS}`.");
     for info in TABLE.iter().filter(|info| info.mnemonic != "param") {
         let operands = info.operands.join(", ");
         let variadic = if info.traits.contains(&Trait::Variadic) { "..." } else { "" };

@@ -260,6 +260,33 @@ fn a_faulty_line_that_opens_a_block_takes_the_block_along() {
 }
 
 #[test]
+fn near_misses_are_named() {
+    check_faults(
+        "func @f(%linear.weight: f32[4]) {\n  %0 = negate %linear.wieght\n  %1 = negate %far\n  return %1\n}",
+        &[
+            "t.ir:2:15: undefined value `%linear.wieght`\n  note: did you mean `%linear.weight`?",
+            "t.ir:3:15: undefined value `%far`",
+        ],
+    );
+}
+
+#[test]
+fn weights_of_a_file_are_looked_up_at_once() {
+    let text = "func @f(param %w: f32[1] = @w) {\n  %0 = constant @v\n  return\n}";
+    let faults = |weights| -> Vec<String> {
+        parse_module(text, "t.ir", weights).expect_err("missing").iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(
+        faults(WeightSource::missing_file("t.safetensors")),
+        [
+            "t.ir:1:28: there is no weight @w: t.safetensors does not exist",
+            "t.ir:2:17: constant: there is no weight @v: t.safetensors does not exist",
+        ]
+    );
+    assert_eq!(faults(WeightSource::none()), ["t.ir:2:17: constant: there is no weight @v"]);
+}
+
+#[test]
 fn the_signature_is_met() {
     check_faults(
         "func @f(%x: f32[4]) -> (a: f32[4], b: f32[2], c: f32[4] into %0) {\n  %0 = negate %x\n  return %x, %0, %0\n}",

@@ -1,9 +1,9 @@
 //! Loads relocatable ELF objects into memory: the link between an emitter's bytes and callable kernels.
 //!
 //! Every CPU tier emits an object file, so that the same bytes serve just-in-time execution, ahead-of-time artifacts
-//! and caches. Loading is: read and check the object ([`parse`]), lay its sections out in one mapping, resolve symbols
-//! (the object's own, then [`crate::externs`]), apply relocations ([`reloc`]), and drop write access from code and
-//! constants ([`memory`]). Dropping a [`LoadedObject`] unmaps everything.
+//! and caches. Loading is: read and check the object (`parse`), lay its sections out in one mapping, resolve symbols
+//! (the object's own, then [`crate::externs`]), apply relocations (`reloc`), and drop write access from code and
+//! constants (`memory`). Dropping a [`LoadedObject`] unmaps everything.
 //!
 //! Malformed objects are errors: all sizes, offsets and indices are checked against the bytes given, so loading reads
 //! and writes nothing outside. What the code does when it is called is its emitter's responsibility.

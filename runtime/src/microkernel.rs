@@ -6,8 +6,8 @@
 //! is a single chain of fused multiply-adds in `k` order, vectors run along `j`, and no implementation ever splits or
 //! reorders a chain.
 //!
-//! Layout of the module: [`tile`] holds the register tile, generic over a vector type, [`call`] the split of a call into
-//! tiles, [`transpose`] the blocked transposition, and one file an instruction set holds its vector type.
+//! Layout of the module: `tile` holds the register tile, generic over a vector type, `call` the split of a call into
+//! tiles, `transpose` the blocked transposition, and one file an instruction set holds its vector type.
 
 use std::sync::OnceLock;
 

@@ -57,8 +57,8 @@ fn call(name: &str, arguments: &[Tensor]) -> Option<Tensor> {
         "linear" | "linear_rank3" => functional::linear(x, &arguments[1], Some(&arguments[2])),
         "matmul_broadcast" => x.matmul(&arguments[1]),
         "einsum" => einsum("aik,kja->ij", arguments),
-        // A known difference: PyTorch ignores label -100 unless told otherwise, nnc only when told.
-        "cross_entropy_label_minus100" => CrossEntropy::new().ignore_index(-100).forward(x, &arguments[1]),
+        // The label -100 is ignored unless told otherwise.
+        "cross_entropy_label_minus100" => functional::cross_entropy(x, &arguments[1]),
         _ => return call_loss(name, x, &arguments[1]),
     })
 }

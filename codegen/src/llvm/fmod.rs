@@ -11,7 +11,9 @@ pub(super) fn definition(ty: Ty) -> String {
     };
     let (magnitude, hidden) = (!sign, 1i64 << fraction_bits);
     let fraction = hidden - 1;
-    // Denormals have exponent 1 without the hidden bit, which makes the two cases one formula.
+    // Denormals have exponent 1 without the hidden bit, which makes the two cases one formula. The first remainder is
+    // taken by division, since a normal significand may hold a denormal one many times over; from then on, the
+    // remainder is below the divisor, and its double holds it at most once.
     format!(
         "define internal {float} @{name}({float} %x, {float} %y) #0 {{
 entry:
@@ -48,10 +50,11 @@ split:
   %yf.high = or {int} %yf.low, {hidden}
   %xf = select i1 %x.denormal, {int} %xf.low, {int} %xf.high
   %yf = select i1 %y.denormal, {int} %yf.low, {int} %yf.high
+  %r.first = urem {int} %xf, %yf
   br label %divide
 divide:
   %e = phi {int} [ %xe, %split ], [ %e.next, %shift ]
-  %r = phi {int} [ %xf, %split ], [ %r.next, %shift ]
+  %r = phi {int} [ %r.first, %split ], [ %r.next, %shift ]
   %fits = icmp uge {int} %r, %yf
   %less = sub {int} %r, %yf
   %rest = select i1 %fits, {int} %less, {int} %r

@@ -45,20 +45,29 @@ pub fn assembly(kernels: &[Kernel]) -> Result<String, EmitError> {
 }
 
 fn emit(kernels: &[Kernel], form: FileType) -> Result<(String, Vec<u8>), EmitError> {
-    let fail = |message: String| EmitError { kernel: kernel_names(kernels), message };
     let mut text = emit_module(kernels, Dialect::Host)?;
     text.push_str("!0 = distinct !{!0, !1}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n");
-    let machine = machine().map_err(fail)?;
+    emit_text(&text, form).map_err(|message| EmitError { kernel: kernel_names(kernels), message })
+}
+
+/// The ELF object of a module's text.
+#[cfg(feature = "emulate")]
+pub(super) fn compile_text(text: &str) -> Result<Vec<u8>, String> {
+    emit_text(text, FileType::Object).map(|(_, elf)| elf)
+}
+
+/// The target triple, and a module's text as an object or as assembly.
+fn emit_text(text: &str, form: FileType) -> Result<(String, Vec<u8>), String> {
+    let fail = |error: &dyn std::fmt::Display| format!("LLVM: {error}");
+    let machine = machine()?;
     let context = Context::create();
     let buffer = MemoryBuffer::create_from_memory_range_copy(text.as_bytes(), "nnc");
-    let module = context.create_module_from_ir(buffer).map_err(|error| fail(format!("LLVM: {error}")))?;
+    let module = context.create_module_from_ir(buffer).map_err(|error| fail(&error))?;
     module.set_triple(&machine.get_triple());
     module.set_data_layout(&machine.get_target_data().get_data_layout());
-    module.verify().map_err(|error| fail(format!("LLVM: {error}")))?;
-    module
-        .run_passes(PASSES, &machine, PassBuilderOptions::create())
-        .map_err(|error| fail(format!("LLVM: {error}")))?;
-    let code = machine.write_to_memory_buffer(&module, form).map_err(|error| fail(format!("LLVM: {error}")))?;
+    module.verify().map_err(|error| fail(&error))?;
+    module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(|error| fail(&error))?;
+    let code = machine.write_to_memory_buffer(&module, form).map_err(|error| fail(&error))?;
     Ok((machine.get_triple().as_str().to_string_lossy().into_owned(), code.as_slice().to_vec()))
 }
 

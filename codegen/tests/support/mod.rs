@@ -1,6 +1,10 @@
 //! Runs kernels on the interpreter and as machine code, and compares the bits.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod cases;
+#[cfg(feature = "emulate")]
+pub mod gpu;
+
 use nnc_codegen::kernel::{Kernel, interp, verify};
 use nnc_ir::DType;
 use nnc_runtime::loader::LoadedObject;

@@ -1,13 +1,11 @@
 //! The state of a module by name, to and from safetensors files with PyTorch's key names.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use indexmap::IndexMap;
-use nnc_ir::{DType, TensorData, TensorType};
-use safetensors::{Dtype, SafeTensors, View};
+use nnc_ir::{Diagnostic, TensorData, TensorType, WeightFile};
 
 use super::{Member, Members, walk_tensors};
 
@@ -15,27 +13,6 @@ use super::{Member, Members, walk_tensors};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StateDict {
     tensors: IndexMap<String, TensorData>,
-}
-
-/// Why a file could not be read or written as a state dict.
-#[derive(Debug, thiserror::Error)]
-pub enum StateDictError {
-    /// The file system's reason.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The reason.
-        source: std::io::Error,
-    },
-    /// What is wrong with the contents.
-    #[error("{}: not a safetensors file: {message}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        message: String,
-    },
 }
 
 impl StateDict {
@@ -79,99 +56,28 @@ impl StateDict {
         self.tensors.iter().map(|(name, data)| (name.as_str(), data))
     }
 
-    /// The contents of a safetensors file.
-    ///
-    /// # Errors
-    /// What is wrong with `bytes`.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
-        let mut state = Self::new();
-        for (name, view) in file.iter() {
-            let dtype = from_file_dtype(view.dtype())
-                .ok_or_else(|| format!("tensor `{name}` has element type {}, which nnc has not", view.dtype()))?;
-            state.insert(name, TensorData::new(dtype, view.shape().to_vec(), view.data()));
-        }
-        Ok(state)
-    }
-
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// If the file cannot be read or is malformed.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, StateDictError> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| StateDictError::Io { path: path.to_path_buf(), source })?;
-        Self::from_bytes(&bytes).map_err(|message| StateDictError::Malformed { path: path.to_path_buf(), message })
-    }
-
-    /// The safetensors file that holds the dict.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let views = self.tensors.iter().map(|(name, data)| (name.as_str(), DataView(data)));
-        safetensors::serialize(views, None).expect("views agree with their shapes")
+    /// If the file cannot be read or is malformed: the place, what was found and what was expected.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Diagnostic> {
+        Ok(WeightFile::read(path.as_ref())?.into())
     }
 
     /// Writes a safetensors file; a reader never sees half of one.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), StateDictError> {
-        let path = path.as_ref();
-        let write = || -> std::io::Result<()> {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(dir)?;
-            file.write_all(&self.to_bytes())?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().map_err(|source| StateDictError::Io { path: path.to_path_buf(), source })
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
+        let tensors = self.iter().map(|(name, data)| (Arc::from(name), data.clone())).collect();
+        WeightFile { tensors, ..WeightFile::default() }.write(path.as_ref())
     }
 }
 
-struct DataView<'a>(&'a TensorData);
-
-impl View for DataView<'_> {
-    fn dtype(&self) -> Dtype {
-        match self.0.dtype {
-            DType::Bool => Dtype::BOOL,
-            DType::U8 => Dtype::U8,
-            DType::I8 => Dtype::I8,
-            DType::I32 => Dtype::I32,
-            DType::U32 => Dtype::U32,
-            DType::I64 => Dtype::I64,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-        }
+impl From<WeightFile> for StateDict {
+    fn from(file: WeightFile) -> Self {
+        Self { tensors: file.tensors.into_iter().map(|(name, data)| (name.to_string(), data)).collect() }
     }
-
-    fn shape(&self) -> &[usize] {
-        &self.0.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.0.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.0.bytes.len()
-    }
-}
-
-fn from_file_dtype(dtype: Dtype) -> Option<DType> {
-    Some(match dtype {
-        Dtype::BOOL => DType::Bool,
-        Dtype::U8 => DType::U8,
-        Dtype::I8 => DType::I8,
-        Dtype::I32 => DType::I32,
-        Dtype::U32 => DType::U32,
-        Dtype::I64 => DType::I64,
-        Dtype::F16 => DType::F16,
-        Dtype::BF16 => DType::BF16,
-        Dtype::F32 => DType::F32,
-        Dtype::F64 => DType::F64,
-        _ => return None,
-    })
 }
 
 /// What a lenient load passed over.

@@ -53,7 +53,8 @@ pub(crate) fn format_data(data: &TensorData, extra: &[&str], f: &mut fmt::Format
         let format = Format::choose(data.dtype, &shown);
         render(data, 0, 0, PREFIX.len(), summarize, &format, &mut text);
     }
-    let mut last_line_len = text.len() - text.rfind('\n').map_or(0, |at| at + 1);
+    // PyTorch counts the line two longer than it is.
+    let mut last_line_len = text.len() - text.rfind('\n').map_or(0, |at| at + 1) + 2;
     for suffix in suffixes {
         // A suffix that does not fit on the line starts the next one.
         if last_line_len + suffix.len() + 2 > LINE_WIDTH {
@@ -121,25 +122,23 @@ enum Style {
 
 impl Format {
     fn choose(dtype: DType, shown: &[f64]) -> Self {
-        let style = if dtype == DType::Bool {
-            Style::Bool
-        } else if !dtype.is_float() {
-            Style::Integer
-        } else {
-            let finite: Vec<f64> = shown.iter().map(|v| v.abs()).filter(|v| v.is_finite() && *v != 0.0).collect();
-            let max = finite.iter().copied().fold(0.0, f64::max);
-            let min = finite.iter().copied().fold(f64::INFINITY, f64::min);
-            let spread = max / min > 1000.0 || max > 1e8;
-            if shown.iter().all(|v| !v.is_finite() || v.fract() == 0.0) {
-                if spread { if finite.is_empty() { Style::Whole } else { Style::Scientific } } else { Style::Whole }
-            } else if spread || min < 1e-4 {
-                Style::Scientific
-            } else {
-                Style::Fixed
-            }
+        // Zeros, infinities and NaN do not decide how floats are written.
+        let deciding = |value: &f64| !dtype.is_float() || value.is_finite() && *value != 0.0;
+        let deciding: Vec<f64> = shown.iter().copied().filter(deciding).collect();
+        let max = deciding.iter().map(|value| value.abs()).fold(0.0, f64::max);
+        let min = deciding.iter().map(|value| value.abs()).fold(f64::INFINITY, f64::min);
+        let spread = max / min > 1000.0 || max > 1e8;
+        let style = match dtype {
+            DType::Bool => Style::Bool,
+            dtype if !dtype.is_float() => Style::Integer,
+            _ => match deciding.iter().all(|value| value.fract() == 0.0) {
+                true if !spread => Style::Whole,
+                false if !spread && min >= 1e-4 => Style::Fixed,
+                _ => Style::Scientific,
+            },
         };
-        let mut format = Self { style, width: 0 };
-        format.width = shown.iter().map(|&value| format.bare(value).len()).max().unwrap_or(0);
+        let mut format = Self { style, width: 1 };
+        format.width = deciding.iter().map(|&value| format.bare(value).len()).fold(1, usize::max);
         format
     }
 
@@ -194,7 +193,7 @@ fn render(
     text.push('[');
     let kept = positions(extent, summarize);
     if dim + 1 == data.shape.len() {
-        let per_line = ((LINE_WIDTH - (indent + 1).min(LINE_WIDTH - 1)) / (format.width + 2)).max(1);
+        let per_line = (LINE_WIDTH.saturating_sub(indent) / (format.width + 2)).max(1);
         let entries: Vec<String> = kept
             .iter()
             .map(|at| match at {

@@ -124,7 +124,11 @@ impl<'t> Parser<'t> {
         let written = || ty.ok_or_else(|| self.fault(pos, "constant: the result type must be written"));
         match literal {
             Literal::Weight(pos, name) => {
-                let data = self.weights().get(&name).map_err(|message| self.fault(pos, message))?.clone();
+                let data = self
+                    .weights()
+                    .get(&name)
+                    .map_err(|message| self.fault(pos, format!("constant: {message}")))?
+                    .clone();
                 Ok(Constant::Dense { data, name: Some(name) })
             }
             Literal::Element(element) => {

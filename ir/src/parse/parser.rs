@@ -358,7 +358,14 @@ impl<'t> Parser<'t> {
         };
         let weight = if self.eat('=') {
             match self.next() {
-                (_, Token::Global(weight)) => Some(weight.into()),
+                (pos, Token::Global(weight)) => {
+                    if let Err(message) = self.weights.check_param(&weight) {
+                        // The parameter is sound otherwise.
+                        let fault = self.fault(pos, message);
+                        self.report(fault);
+                    }
+                    Some(weight.into())
+                }
                 (pos, token) => return Err(self.unexpected(pos, &token, "a weight's @name")),
             }
         } else {
@@ -588,7 +595,7 @@ impl<'t> Parser<'t> {
             let (pos, name) = self.value_name("a value")?;
             let known = scope.values.get(&name);
             if known.is_none() && !scope.incomplete {
-                let fault = self.fault(pos, format!("undefined value `{name}`"));
+                let fault = self.undefined(scope, pos, &name);
                 self.report(fault);
             }
             operands = operands.and_then(|mut operands| {
@@ -687,6 +694,23 @@ impl<'t> Parser<'t> {
         scope.values.insert(name, (pos, value));
     }
 
+    fn undefined(&self, scope: &Scope<'t>, pos: Pos, name: &Name<'t>) -> Diagnostic {
+        let fault = self.fault(pos, format!("undefined value `{name}`"));
+        let Name::Text(text) = name else { return fault };
+        // In order of the text, so that the hint does not depend on a hash.
+        let near = scope.values.iter().filter_map(|(other, (pos, _))| match other {
+            Name::Text(other) => {
+                let distance = edit_distance(other, text);
+                (distance <= text.len().min(9) / 3).then_some((distance, pos.offset, other))
+            }
+            Name::Number(_) => None,
+        });
+        match near.min() {
+            Some((_, _, nearest)) => fault.note(format!("did you mean `{}`?", Name::Text(nearest.clone()))),
+            None => fault,
+        }
+    }
+
     fn unknown_op(&self, pos: Pos, mnemonic: &str) -> Diagnostic {
         let fault = self.fault(pos, format!("unknown op `{mnemonic}`"));
         let nearest = TABLE
@@ -705,8 +729,8 @@ impl<'t> Parser<'t> {
 
 /// Number of insertions, deletions and replacements that turn one word into the other (Wagner and Fischer, 1974).
 fn edit_distance(lhs: &str, rhs: &str) -> usize {
-    // A long word is far from every mnemonic.
-    if rhs.len() > 64 {
+    // Words of very different lengths are far apart, and nobody mistypes a very long one.
+    if lhs.len().abs_diff(rhs.len()) > 8 || rhs.len() > 64 {
         return usize::MAX;
     }
     let mut row: Vec<usize> = (0..=rhs.len()).collect();

@@ -215,33 +215,36 @@ impl<'g> Growth<'g> {
             .clusters()
             .filter(|&cluster| self.partition.kind(cluster) == Some(FusionKind::Row))
             .collect();
-        let mut gone = Vec::new();
-        for (at, &lhs) in clusters.iter().enumerate() {
-            for &rhs in &clusters[at + 1..] {
-                if gone.contains(&lhs) || gone.contains(&rhs) || self.partition.obstacle(lhs, rhs).is_some() {
-                    continue;
+        // The cluster that reads each tensor of its own full shape.
+        let mut reader_of: BTreeMap<Value, Cluster> = BTreeMap::new();
+        for cluster in clusters {
+            let full = self.row_full_shape(cluster);
+            let mut inputs = extract(&self.partition, self.partition.members(cluster)).inputs;
+            inputs.retain(|&input| self.partition.graph.ty(input).shape == *full);
+            let into = inputs
+                .iter()
+                .filter_map(|input| reader_of.get(input))
+                .copied()
+                .find(|&into| self.partition.obstacle(into, cluster).is_none() && self.make_one_row(into, cluster));
+            let into = match into {
+                Some(into) => {
+                    self.partition.merge(into, cluster);
+                    into
                 }
-                let inputs = |cluster| extract(&self.partition, self.partition.members(cluster)).inputs;
-                let (lhs_inputs, rhs_inputs) = (inputs(lhs), inputs(rhs));
-                let full = self.row_full_shape(lhs);
-                let shared =
-                    |value: &Value| rhs_inputs.contains(value) && self.partition.graph.ty(*value).shape == *full;
-                if !lhs_inputs.iter().any(shared) {
-                    continue;
-                }
-                let mut members = [self.partition.members(lhs), self.partition.members(rhs)].concat();
-                members.sort_unstable();
-                let region = extract(&self.partition, &members);
-                let n_buffers = region.inputs.len() + region.outputs.len();
-                if members.len() <= MAX_MEMBERS
-                    && n_buffers <= MAX_BUFFERS
-                    && check_region(FusionKind::Row, &region.graph).is_ok()
-                {
-                    self.partition.merge(lhs, rhs);
-                    gone.push(rhs);
-                }
-            }
+                None => cluster,
+            };
+            reader_of.extend(inputs.into_iter().map(|input| (input, into)));
         }
+    }
+
+    /// Whether two row clusters make a legal one together.
+    fn make_one_row(&self, lhs: Cluster, rhs: Cluster) -> bool {
+        let mut members = [self.partition.members(lhs), self.partition.members(rhs)].concat();
+        members.sort_unstable();
+        let region = extract(&self.partition, &members);
+        members.len() <= MAX_MEMBERS
+            && region.inputs.len() + region.outputs.len() <= MAX_BUFFERS
+            && check_region(FusionKind::Row, &region.graph).is_ok()
     }
 
     fn row_full_shape(&self, cluster: Cluster) -> &'g Shape {

@@ -22,6 +22,9 @@ const MAX_PART_FLOPS: u64 = 256 << 10;
 /// Parts of one kernel at most.
 const MAX_PARTS: usize = 16;
 
+/// Clusters that may still grow, at most: a small cluster joins one of those formed last.
+const MAX_OPEN: usize = 8;
+
 /// The clusters that each horizontal cluster was made of, as lists of nodes.
 pub(super) type Parts = BTreeMap<Cluster, Vec<Vec<Node>>>;
 
@@ -31,7 +34,8 @@ pub(super) fn merge_small(partition: &mut Partition<'_>) -> Parts {
     let mut open: Vec<Cluster> = Vec::new();
     let small: Vec<Cluster> = partition.clusters().filter(|&cluster| is_small(partition, cluster)).collect();
     for cluster in small {
-        let into = open.iter().copied().find(|&into| {
+        let first_open = open.len().saturating_sub(MAX_OPEN);
+        let into = open[first_open..].iter().copied().find(|&into| {
             parts.get(&into).is_none_or(|parts| parts.len() < MAX_PARTS)
                 && partition.are_apart(into, cluster)
                 && partition.obstacle(into, cluster).is_none()

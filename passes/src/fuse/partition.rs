@@ -4,7 +4,7 @@
 //! from the first through a third to the second; such a path stays between their positions, so the search for it is
 //! short, and so is the repair of the order afterward (after Pearce and Kelly's dynamic topological sort).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use nnc_ir::ops::FusionKind;
 use nnc_ir::{Graph, Node};
@@ -116,9 +116,10 @@ impl<'g> Partition<'g> {
     }
 
     /// Clusters after the first and before the second that the first leads to, if none of them leads to the second.
-    fn reachable_between(&self, lhs: Cluster, rhs: Cluster) -> Result<BTreeSet<Cluster>, Obstacle> {
+    fn reachable_between(&self, lhs: Cluster, rhs: Cluster) -> Result<HashSet<Cluster>, Obstacle> {
         let (first, last) = if self.positions[lhs.idx()] < self.positions[rhs.idx()] { (lhs, rhs) } else { (rhs, lhs) };
-        let mut reachable = BTreeSet::new();
+        // For lookup only.
+        let mut reachable = HashSet::new();
         let mut pending = vec![first];
         while let Some(cluster) = pending.pop() {
             for (succ, is_hard) in self.succs(cluster) {

@@ -5,7 +5,7 @@
 //! arithmetic, masks from small vectors, and one cheap step from a value that exists anyway. They are never
 //! partitioned; the others are, and see through free nodes to their *sources*.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nnc_ir::ops::Trait;
 use nnc_ir::{Constant, Graph, Node, Op, Value};
@@ -84,41 +84,61 @@ impl Roles {
                 roles.escapes[source.idx()] = true;
             }
         }
-        for &(param, next) in donations {
-            roles.order_reads(graph, param, next);
+        if !donations.is_empty() {
+            let readers = roles.readers_of_params(graph);
+            for &(param, next) in donations {
+                roles.order_reads(graph, param, next, readers.get(&param).map_or(&[], Vec::as_slice));
+            }
         }
         roles
     }
 
+    /// The partitioned nodes that read each parameter, themselves or through free nodes.
+    fn readers_of_params(&self, graph: &Graph) -> BTreeMap<Value, Vec<Node>> {
+        let mut readers: BTreeMap<Value, Vec<Node>> = BTreeMap::new();
+        for (node, data) in graph.nodes().filter(|&(node, _)| self.is_partitioned(graph, node)) {
+            let mut params = BTreeSet::new();
+            for &operand in &data.operands {
+                self.params(graph, operand, &mut params);
+            }
+            for param in params {
+                readers.entry(param).or_default().push(node);
+            }
+        }
+        readers
+    }
+
+    /// Collects the parameters that `value` is, or is made of by free nodes.
+    fn params(&self, graph: &Graph, value: Value, found: &mut BTreeSet<Value>) {
+        let node = graph.value(value).node;
+        let data = graph.node(node);
+        if let Op::Param(_) = data.op {
+            found.insert(value);
+        } else if self.is_free(node) {
+            for &operand in &data.operands {
+                self.params(graph, operand, found);
+            }
+        }
+    }
+
     /// Orders reads of `param` before its update, where no value flows the other way, so that the update can happen
     /// in place whatever is fused. The update itself may read the parameter at the index it writes.
-    fn order_reads(&mut self, graph: &Graph, param: Value, next: Value) {
+    fn order_reads(&mut self, graph: &Graph, param: Value, next: Value, readers: &[Node]) {
         let update = graph.value(next).node;
         if !self.is_partitioned(graph, update) {
             return;
         }
-        for (reader, data) in graph.nodes() {
-            if reader == update || !self.is_partitioned(graph, reader) {
+        for &reader in readers {
+            if reader == update || self.leads_to(update, reader) {
                 continue;
             }
-            let reads = data.operands.iter().any(|&operand| self.reads(graph, operand, param));
-            if !reads || self.leads_to(update, reader) {
-                continue;
-            }
+            let data = graph.node(reader);
             let same_index =
                 data.op.has(Trait::Elementwise) && graph.ty(data.first_result).shape == graph.ty(next).shape;
             let is_hard = !(same_index && data.operands.contains(&param));
             self.preds[update.idx()].push(Edge { node: reader, is_hard, is_data: false });
             self.succs[reader.idx()].push(Edge { node: update, is_hard, is_data: false });
         }
-    }
-
-    /// Whether `value` is `param`, or made of it by free nodes.
-    fn reads(&self, graph: &Graph, value: Value, param: Value) -> bool {
-        let node = graph.value(value).node;
-        value == param
-            || (self.is_free(node)
-                && graph.node(node).operands.iter().any(|&operand| self.reads(graph, operand, param)))
     }
 
     fn leads_to(&self, from: Node, to: Node) -> bool {

@@ -33,39 +33,49 @@ const PACKED: usize = 8192;
 struct Packed(MaybeUninit<[f32; PACKED]>);
 
 /// From how many row tiles on, each of which reads the whole strip, packing it pays.
-const PACK_FROM_BLOCKS: usize = 3;
+const PACK_FROM_BLOCKS: u32 = 3;
 
 /// Bytes after which addresses fall into the same set of a first-level cache.
-const CACHE_PERIOD: usize = 4096;
+const CACHE_PERIOD: u32 = 4096;
 
 /// How many rows of `a` may compete for one cache set.
-const ROWS_PER_SET: usize = 7;
+const ROWS_PER_SET: u32 = 7;
 
 /// How a call is cut into tiles: equal shares of at most these.
 #[derive(Clone, Copy)]
 struct Shape {
     /// Strips of columns.
-    strips: usize,
+    strips: u32,
     /// The most rows of a tile.
-    rows: usize,
+    rows: u32,
 }
 
 impl TileSet {
     /// The shape of tiles at which a call of `m` rows and `n_vecs` vectors takes the fewest cycles.
     ///
-    /// In half cycles, a step over `k` of an `mr` x `nv` tile takes `mr * nv` for the multiply-adds, `mr + 2 * nv` for
-    /// loads and prefetches, at least `3 * nv` for bringing the row of `b` from the second-level cache, and at least
-    /// the latency of a multiply-add. `max_rows` bounds the rows.
-    fn best_shape(&self, m: usize, n_vecs: usize, max_rows: usize) -> Shape {
-        const LATENCY: usize = 8;
-        let mut best = (usize::MAX, Shape { strips: n_vecs, rows: 1 });
-        for nv in 1..=self.tiles.len().min(n_vecs) {
+    /// Rows that fit one block take the widest tile that holds them, which reads `b` in the longest runs. Otherwise, in
+    /// half cycles, a step over `k` of an `mr` x `nv` tile takes `mr * nv` for the multiply-adds, `mr + 2 * nv` for loads
+    /// and prefetches, at least `3 * nv` for bringing the row of `b` from the second-level cache, and at least the
+    /// latency of a multiply-add. `max_rows` bounds the rows.
+    fn best_shape(&self, m: u32, n_vecs: u32, max_rows: u32) -> Shape {
+        const LATENCY: u32 = 8;
+        /// Wider tiles are for few rows.
+        const WIDEST: u32 = 4;
+        let widest = n_vecs.min(self.tiles.len() as u32);
+        let rows_of = |nv: u32| (self.tiles[nv as usize - 1].len() as u32).min(max_rows);
+        if m <= rows_of(2) {
+            let nv = (1..=widest).rev().find(|&nv| m <= rows_of(nv)).unwrap_or(1);
+            return Shape { strips: n_vecs.div_ceil(nv), rows: m };
+        }
+        let mut best = (u64::MAX, Shape { strips: n_vecs, rows: 1 });
+        for nv in 1..=widest.min(WIDEST) {
             let strips = n_vecs.div_ceil(nv);
             let nv = n_vecs.div_ceil(strips);
-            let rows = self.tiles[nv - 1].len().min(max_rows);
+            let rows = rows_of(nv);
             let blocks = m.div_ceil(rows);
             let mr = m.div_ceil(blocks);
-            let cost = strips * blocks * (mr * nv).max(mr + 2 * nv).max(3 * nv).max(LATENCY);
+            let step = (mr * nv).max(mr + 2 * nv).max(3 * nv).max(LATENCY);
+            let cost = u64::from(strips) * u64::from(blocks) * u64::from(step);
             if cost <= best.0 {
                 best = (cost, Shape { strips, rows });
             }
@@ -78,8 +88,8 @@ impl TileSet {
     /// # Safety
     /// The machine has the instruction set of the tiles, and `args` satisfies the contract of [`TileArgs`].
     pub(super) unsafe fn run(&self, args: &TileArgs) {
-        let (m, n) = (args.m as usize, args.n as usize);
-        if m == 0 || n == 0 {
+        let n = args.n as usize;
+        if args.m == 0 || n == 0 {
             return;
         }
         let bytes = |elements: i64| elements as isize * size_of::<f32>() as isize;
@@ -95,15 +105,16 @@ impl TileSet {
             accumulate: args.accumulate != 0,
             tail: self.lanes,
         };
-        let n_vecs = n.div_ceil(self.lanes);
+        // A shift: lanes are a power of two, and divisions would show in small calls.
+        let n_vecs = ((n - 1) >> self.lanes.trailing_zeros()) + 1;
         // Rows a power of two apart meet in few cache sets.
         let sets = CACHE_PERIOD >> tile.a_row_stride.trailing_zeros().min(CACHE_PERIOD.trailing_zeros());
-        let shape = self.best_shape(m, n_vecs, ROWS_PER_SET * sets);
-        let blocks = m.div_ceil(shape.rows);
+        let shape = self.best_shape(args.m, n_vecs as u32, ROWS_PER_SET * sets);
+        let blocks = args.m.div_ceil(shape.rows);
         let mut vecs_left = n_vecs;
         for strips_left in (1..=shape.strips).rev() {
             // Equal shares, wider ones first.
-            let nv = vecs_left.div_ceil(strips_left);
+            let nv = (vecs_left as u32).div_ceil(strips_left) as usize;
             let col = (n_vecs - vecs_left) * self.lanes;
             vecs_left -= nv;
             if vecs_left == 0 {
@@ -115,9 +126,9 @@ impl TileSet {
             // SAFETY: the tile is the strip of columns `col..` and as wide as `nv` and `tail` say.
             unsafe {
                 if blocks >= PACK_FROM_BLOCKS && !is_dense {
-                    self.packed_strip(&tile, m, nv, blocks);
+                    self.packed_strip(&tile, args.m, nv, blocks);
                 } else {
-                    self.strip(&tile, m, nv, blocks);
+                    self.strip(&tile, args.m, nv, blocks);
                 }
             }
         }
@@ -128,7 +139,7 @@ impl TileSet {
     /// # Safety
     /// As [`TileSet::run`]; `strip` is the strip's first row.
     #[inline]
-    unsafe fn strip(&self, strip: &Tile, m: usize, nv: usize, blocks: usize) {
+    unsafe fn strip(&self, strip: &Tile, m: u32, nv: usize, blocks: u32) {
         let by_rows = self.tiles[nv - 1];
         let mut tile = *strip;
         let mut rows_left = m;
@@ -136,7 +147,7 @@ impl TileSet {
             let mr = rows_left.div_ceil(blocks_left);
             rows_left -= mr;
             // SAFETY: the tile is the part of the strip with `mr` rows from the current one on.
-            unsafe { by_rows[mr - 1][usize::from(tile.tail != self.lanes)](&tile) };
+            unsafe { by_rows[mr as usize - 1][usize::from(tile.tail != self.lanes)](&tile) };
             tile.a = tile.a.wrapping_byte_offset(mr as isize * tile.a_row_stride);
             tile.acc = tile.acc.wrapping_byte_offset(mr as isize * tile.acc_row_stride);
         }
@@ -149,7 +160,7 @@ impl TileSet {
     /// # Safety
     /// As [`TileSet::strip`].
     #[inline(never)]
-    unsafe fn packed_strip(&self, strip: &Tile, m: usize, nv: usize, blocks: usize) {
+    unsafe fn packed_strip(&self, strip: &Tile, m: u32, nv: usize, blocks: u32) {
         let mut packed = Packed(MaybeUninit::uninit());
         let buffer = packed.0.as_mut_ptr().cast::<f32>();
         let width = nv * self.lanes;

@@ -10,4 +10,5 @@ mod fmod;
 pub mod host;
 #[cfg(feature = "llvm")]
 pub mod nvptx;
+pub mod ptxas;
 pub mod text;

@@ -35,6 +35,11 @@ fn fused_multiply_add() {
 }
 
 #[test]
+fn product_and_sum() {
+    cases::product_and_sum(&mut check);
+}
+
+#[test]
 fn compare_and_select() {
     cases::compare_and_select(&mut check);
 }

@@ -8,7 +8,7 @@ use nnc_codegen::kernel::{Index, Kernel, KernelBuilder, LoopKind, Space, Stmt, T
 use nnc_codegen::llvm::emulate::Emulator;
 use nnc_ir::DType;
 use nnc_ir::ops::CompareDir;
-use support::{cases, gpu};
+use support::{cases, gpu, random};
 
 #[test]
 fn loads_and_stores_of_every_type() {
@@ -42,6 +42,11 @@ fn shifts_by_one_amount() {
 #[test]
 fn fused_multiply_add() {
     cases::fused_multiply_add(&mut |kernel, tensors, bindings| gpu::check(&gpu::on_gpu(kernel), tensors, bindings));
+}
+
+#[test]
+fn product_and_sum() {
+    cases::product_and_sum(&mut |kernel, tensors, bindings| gpu::check(&gpu::on_gpu(kernel), tensors, bindings));
 }
 
 #[test]
@@ -236,4 +241,23 @@ fn a_store_past_a_tensor_is_an_error() {
     });
     let fault = Emulator::new(&[b.finish()]).unwrap().launch(0, &mut [vec![0; 16]], &[0], 0).unwrap_err();
     assert_eq!(fault.message, "past: store outside of tensor 0, at byte 16");
+}
+
+#[test]
+fn random_kernels() {
+    for seed in 0..60 {
+        let (kernel, tensors) = random::kernel("random", seed);
+        let bindings: Vec<usize> = (0..tensors.len()).collect();
+        gpu::check(&kernel, &tensors, &bindings);
+    }
+}
+
+#[test]
+fn tiles_of_a_product_are_staged_in_shared_memory() {
+    let (m, n, k) = (64, 32, 24);
+    let values = |len: usize, step: f32| -> Vec<u8> {
+        (0..len).flat_map(|idx| (idx as f32 * step).sin().to_le_bytes()).collect()
+    };
+    let tensors = [values(m * k, 1.7), values(k * n, 0.9), vec![0; m * n * 4]];
+    gpu::check(&gpu::tiled_matmul("product", m, n, k), &tensors, &[0, 1, 2]);
 }

@@ -3,6 +3,7 @@
 
 #[path = "lowering/harness.rs"]
 mod harness;
+mod support;
 
 use harness::{check, check_close, lowered};
 

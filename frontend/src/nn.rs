@@ -6,8 +6,10 @@ mod activation;
 mod container;
 mod flatten;
 mod linear;
+mod loss;
 
 pub use activation::{GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
 pub use container::{Identity, Lambda, ModuleList, Sequential};
 pub use flatten::{Flatten, Unflatten};
 pub use linear::Linear;
+pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};

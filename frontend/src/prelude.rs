@@ -7,8 +7,8 @@ pub use crate::functional;
 pub use crate::init;
 pub use crate::module::{Forward, Layer, Module, StateDict};
 pub use crate::nn::{
-    self, Flatten, GELU, Identity, Lambda, Linear, LogSoftmax, ModuleList, ReLU, Sequential, Sigmoid, Softmax, Tanh,
-    Unflatten,
+    self, CrossEntropyLoss, Flatten, GELU, Identity, L1Loss, Lambda, Linear, LogSoftmax, MSELoss, ModuleList, NLLLoss,
+    ReLU, Reduction, Sequential, Sigmoid, Softmax, Tanh, Unflatten,
 };
 pub use crate::optim::{self, Optimizer, Sgd};
 pub use crate::parameter::{Buffer, Parameter, Training};

@@ -393,3 +393,73 @@ fn shared_parameters_appear_once_but_save_twice() {
     .unwrap();
     assert_eq!(module.funcs[0].params.len(), 2);
 }
+
+/// A forward of its own signature, generic over the parts.
+#[derive(Module)]
+#[module(custom_forward, name = "TwoTower")]
+struct Towers<A, B: Module, F> {
+    left: A,
+    right: B,
+    #[module(skip)]
+    scale: F,
+}
+
+impl<A: Module + Forward, B: Module + Forward, F: Fn() -> f64> Towers<A, B, F> {
+    fn forward(&self, x: &Tensor, y: &Tensor) -> Tensor {
+        self.left.forward(x).matmul(self.right.forward(y).t()) * (self.scale)()
+    }
+}
+
+#[derive(Module)]
+struct Pair(Linear, ReLU);
+
+impl Forward for Pair {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        self.1.forward(&self.0.forward(x))
+    }
+}
+
+#[derive(Module)]
+struct Nothing;
+
+#[test]
+fn the_derive_takes_any_struct() {
+    let towers = Towers { left: Pair(Linear::new(2, 3), ReLU::new()), right: Linear::no_bias(2, 3), scale: || 2.0 };
+    assert_eq!(names(&towers), ["left.0.weight", "left.0.bias", "right.weight"]);
+    assert_eq!(
+        towers.to_string(),
+        "TwoTower(
+  (left): Pair(
+    (0): Linear(in_features=2, out_features=3, bias=True)
+    (1): ReLU()
+  )
+  (right): Linear(in_features=2, out_features=3, bias=False)
+)"
+    );
+    assert_eq!(towers.forward(&Tensor::ones([4, 2]), &Tensor::ones([5, 2])).shape().to_string(), "[4, 5]");
+    assert_eq!(names(&towers.left), ["0.weight", "0.bias"]);
+    assert_eq!(Nothing.to_string(), "Nothing()");
+    assert_eq!(CrossEntropyLoss::new().to_string(), "CrossEntropyLoss()");
+}
+
+#[test]
+fn a_trace_that_unwinds_is_over() {
+    let unwound = std::panic::catch_unwind(|| trace("f", |_| -> Tensor { panic!("the model's own fault") }));
+    assert!(unwound.is_err());
+    let mut stray = None;
+    let module = trace("f", |t| {
+        let x = t.input("x", "f32[2]");
+        stray = Some(x.clone());
+        assert!(trace("inner", |_| ()).is_err(), "traces do not nest");
+        x
+    });
+    assert!(module.is_ok());
+    let stray = stray.unwrap();
+    let error = (&stray + 1.0).data().unwrap_err();
+    assert!(error.message.contains("after its trace has ended"), "{error}");
+    let error = trace("g", |_| stray.exp()).unwrap_err();
+    assert!(error.diagnostics[0].message.contains("belongs to another trace"), "{error}");
+    let error = trace("h", |t| [t.input("x", "f32[2, "), t.input("x", "f31[2]")].map(|x| ("y", x))).unwrap_err();
+    assert_eq!(error.diagnostics.len(), 2, "{error}");
+    assert!(trace("nothing", |_| ()).unwrap_err().to_string().contains("function `nothing` gives no result"));
+}

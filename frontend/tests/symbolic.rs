@@ -1,6 +1,6 @@
 //! Traces with symbolic extents give what eager evaluation gives once the symbols are bound.
 
-use nnc_frontend::functional::{CrossEntropy, Reduction, cross_entropy, mse_loss};
+use nnc_frontend::functional::{cross_entropy, mse_loss};
 use nnc_frontend::prelude::*;
 use nnc_ir::interp::eval_func;
 
@@ -28,8 +28,8 @@ fn check(x: &[usize], f: impl Fn(&Tensor, &Tensor) -> Tensor) {
 #[test]
 fn losses() {
     check(&[5, 7], cross_entropy);
-    check(&[5, 7], |x, y| CrossEntropy::new().reduction(Reduction::None).forward(x, y));
-    check(&[5, 7], |x, y| CrossEntropy::new().label_smoothing(0.1).ignore_index(2).forward(x, y));
+    check(&[5, 7], |x, y| CrossEntropyLoss::new().reduction(Reduction::None).forward(x, y));
+    check(&[5, 7], |x, y| CrossEntropyLoss::new().label_smoothing(0.1).ignore_index(2).forward(x, y));
     check(&[5, 7], |x, _| mse_loss(x, &x.tanh()));
 }
 

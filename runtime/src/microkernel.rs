@@ -25,6 +25,10 @@ mod x86;
 /// For `i` in `0..m` and `j` in `0..n` the call sets `acc[i * acc_row_stride + j]` to the chain
 /// `s = fma(a[i * a_row_stride + k * a_k_stride], b[k * b_k_stride + j], s)` over `k` in ascending order, starting from
 /// `0.0`, or from the value already there if `accumulate` is not 0.
+///
+/// Any extents and strides are fast: the call is cut into register tiles, and where many of them read a strip of `b`
+/// whose rows lie far apart, the strip is copied together first. Callers gain from preparing `b` only where its rows are
+/// not of consecutive elements at all.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TileArgs {

@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nnc_frontend::functional::{CrossEntropy, NllLoss, Reduction, mse_loss_with};
+
 use nnc_frontend::prelude::*;
 use nnc_frontend::tensor::einsum;
 use nnc_ir::interp::eval_func;
@@ -74,7 +74,7 @@ fn call_loss(name: &str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
     };
     let weight = || Tensor::from_data(unit(&[7], 405)) + 0.25;
     if let Some(options) = options.strip_prefix("cross_entropy") {
-        let mut loss = CrossEntropy::new().reduction(reduction);
+        let mut loss = CrossEntropyLoss::new().reduction(reduction);
         for option in options.split('_').filter(|option| !option.is_empty()) {
             loss = match option {
                 "weight" => loss.weight(weight()),
@@ -87,7 +87,7 @@ fn call_loss(name: &str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
         return Some(loss.forward(x, y));
     }
     if let Some(options) = options.strip_prefix("nll_loss") {
-        let mut loss = NllLoss::new().reduction(reduction);
+        let mut loss = NLLLoss::new().reduction(reduction);
         for option in options.split('_').filter(|option| !option.is_empty()) {
             loss = match option {
                 "weight" => loss.weight(weight()),
@@ -97,7 +97,7 @@ fn call_loss(name: &str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
         }
         return Some(loss.forward(x, y));
     }
-    (options == "mse_loss").then(|| mse_loss_with(x, y, reduction))
+    (options == "mse_loss").then(|| MSELoss::new().reduction(reduction).forward(x, y))
 }
 
 fn check(name: &str) -> Result<(), Failed> {

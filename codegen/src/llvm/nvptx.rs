@@ -1,5 +1,7 @@
 //! PTX for NVIDIA GPUs, through LLVM.
 
+mod audit;
+
 use inkwell::OptimizationLevel;
 use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
@@ -17,7 +19,7 @@ const PASSES: &str = "function(sroa,early-cse<memssa>,instcombine<no-verify-fixp
 /// PTX text of the kernels for an architecture such as `sm_90`.
 ///
 /// # Errors
-/// A kernel with CPU constructs, or text LLVM refuses (a bug of nnc's).
+/// A kernel with CPU constructs, text LLVM refuses (a bug of nnc's), or PTX that would round otherwise than the kernels.
 pub fn compile(kernels: &[Kernel], arch: &str) -> Result<String, EmitError> {
     let fail = |message: String| EmitError { kernel: String::new(), message };
     let text = emit_module(kernels, Dialect::Nvptx)?;
@@ -55,7 +57,9 @@ pub fn compile(kernels: &[Kernel], arch: &str) -> Result<String, EmitError> {
         machine.write_to_memory_buffer(&module, FileType::Assembly).map_err(|error| fail(format!("LLVM: {error}")))?;
     // The buffer ends with a zero byte.
     let ptx = code.as_slice().split(|&byte| byte == 0).next().unwrap_or_default();
-    Ok(String::from_utf8_lossy(ptx).into_owned())
+    let ptx = String::from_utf8_lossy(ptx).into_owned();
+    audit::audit(&ptx).map_err(fail)?;
+    Ok(ptx)
 }
 
 /// The oldest PTX version that knows the architecture, as an LLVM feature.

@@ -340,6 +340,18 @@ impl Emitter<'_> {
         self.value(&format!("getelementptr inbounds {memory}, {space} {base}, i64 {element}"))
     }
 
+    /// Bytes to which the address of a vector is sure to be aligned: GPUs load whole vectors only from such addresses.
+    fn alignment(&self, buffer: BufferId, index: &Index) -> usize {
+        let size = self.kernel.buffer(buffer).dtype.size();
+        if self.dialect == Dialect::Host {
+            return size;
+        }
+        // Tensors are aligned to 64 bytes and scratch to 16; 16 are all that one instruction moves.
+        let bits = index.terms.iter().fold(index.offset, |bits, (_, stride)| bits | stride);
+        let elements = 1usize << bits.trailing_zeros().min(4);
+        (size * elements).min(16)
+    }
+
     /// Turns raw memory elements into the register type of `dtype`.
     fn widen(&mut self, dtype: DType, lanes: u16, raw: String) -> String {
         let wide = |lane: &str| vector(lane, lanes);
@@ -399,6 +411,7 @@ impl Emitter<'_> {
         let RegType { ty, lanes } = self.reg_type(reg);
         let dtype = self.kernel.buffer(buffer).dtype;
         let (memory, align, space) = (memory_name(dtype), dtype.size(), self.space(buffer));
+        let vector_align = self.alignment(buffer, index);
         let raw = if lanes == 1 {
             if active == 0 {
                 let zero = repeated(RegType { ty, lanes: 1 }, 0);
@@ -412,7 +425,7 @@ impl Emitter<'_> {
             self.splat(memory, lanes, &lane)
         } else if lane_stride == 1 && active == lanes {
             let pointer = self.pointer(buffer, index, 0);
-            self.value(&format!("load {}, {space} {pointer}, align {align}", vector(memory, lanes)))
+            self.value(&format!("load {}, {space} {pointer}, align {vector_align}", vector(memory, lanes)))
         } else if lane_stride == 1 && active > 0 && self.dialect == Dialect::Host {
             let pointer = self.pointer(buffer, index, 0);
             self.masked_load(memory, align, lanes, active, &pointer)
@@ -462,6 +475,7 @@ impl Emitter<'_> {
         }
         let raw = self.shrink(dtype, lanes, self.reg(value));
         if lanes == 1 || (lane_stride == 1 && active == lanes) {
+            let align = if lanes == 1 { align } else { self.alignment(buffer, index) };
             let pointer = self.pointer(buffer, index, 0);
             self.line(&format!("store {} {raw}, {space} {pointer}, align {align}", vector(memory, lanes)));
         } else if lane_stride == 1 && self.dialect == Dialect::Host {

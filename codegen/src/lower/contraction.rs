@@ -12,11 +12,14 @@ use nnc_ir::{DType, Value};
 use super::affine::Affine;
 use super::cx::{Access, Cx, Eval, Source, Stop, Trace};
 use super::nest::{Axis, merge};
+use super::pointwise::LANES;
 use super::{Out, Planner, view};
-use crate::kernel::{BufferId, Reg};
+use crate::kernel::{BufferId, Index, Reg, Ty};
 
 mod loops;
 mod tiles;
+
+pub(super) use loops::multiply_add;
 
 /// What is contracted. Dimensions of the iteration space are those of the result: batch, free of `lhs`, free of `rhs`.
 pub(super) struct Contraction<'r> {
@@ -78,6 +81,39 @@ pub(super) struct Strided {
 impl Contraction<'_> {
     pub(super) fn ranges(&self) -> Vec<(i64, i64)> {
         self.extents.iter().map(|&extent| (0, extent as i64)).collect()
+    }
+
+    /// Ranges of the result's dimensions, then of the contracted ones.
+    pub(super) fn whole_space(&self) -> Vec<(i64, i64)> {
+        self.extents.iter().chain(&self.contracted).map(|&extent| (0, extent as i64)).collect()
+    }
+
+    /// Evaluates operands and consumers once in a throw-away context over [`Contraction::whole_space`]; `vector` is the
+    /// axis to vectorize. Also gives where each operand's element lies, if it is loaded.
+    pub(super) fn probe(
+        &self,
+        planner: &Planner<'_>,
+        epilogue: &Epilogue,
+        ranges: &[(i64, i64)],
+        vector: Option<&Axis>,
+    ) -> Eval<(Trace, (Option<Affine>, Option<Affine>))> {
+        let mut cx = planner.probe(ranges);
+        if let Some(axis) = vector {
+            (cx.lanes, cx.active) = (LANES, LANES);
+            axis.bind(&mut cx, &Index::constant(0), 1);
+        }
+        let coords = cx.coords();
+        let (result, contracted) = coords.split_at(self.extents.len());
+        let last_load = |cx: &Cx<'_>| cx.trace.loads.last().map(|(_, access)| access.linear.clone());
+        cx.eval(self.lhs, &self.lhs_coords(result, contracted))?;
+        let lhs = last_load(&cx);
+        cx.eval(self.rhs, &self.rhs_coords(result, contracted))?;
+        let rhs = last_load(&cx);
+        let ty = Ty::of(planner.region.dtype(self.dot));
+        let reg = cx.b.const_i64(ty, cx.lanes, 1);
+        cx.set_source(self.dot, Source::Reg { coords: result.to_vec(), reg });
+        epilogue.evaluate(&mut cx, &self.extents)?;
+        Ok((cx.trace, (lhs, rhs)))
     }
 
     pub(super) fn lhs_free_dims(&self) -> Vec<usize> {
@@ -154,9 +190,9 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
-    /// Index of the current element in each result.
+    /// Index of the current element in a result; `shape` is that of the contraction, the first dimensions of the space.
     fn out_coords(&self, cx: &mut Cx<'_>, shape: &[usize], value: Value) -> Eval<Vec<Affine>> {
-        let coords = cx.coords();
+        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
         cx.reshape(&coords, shape, cx.region.shape(value))
     }
 
@@ -191,13 +227,13 @@ impl Epilogue {
         vector: Option<&Axis>,
     ) -> Eval<Trace> {
         let mut cx = planner.probe(&contraction.ranges());
-        let lanes = super::pointwise::LANES;
+        let lanes = LANES;
         if let Some(axis) = vector {
             (cx.lanes, cx.active) = (lanes, lanes);
-            axis.bind(&mut cx, &crate::kernel::Index::constant(0), 1);
+            axis.bind(&mut cx, &Index::constant(0), 1);
         }
         let coords = cx.coords();
-        let ty = crate::kernel::Ty::of(planner.region.dtype(contraction.dot));
+        let ty = Ty::of(planner.region.dtype(contraction.dot));
         let sum: Reg = cx.b.const_i64(ty, if vector.is_some() { lanes } else { 1 }, 1);
         cx.set_source(contraction.dot, Source::Reg { coords, reg: sum });
         self.evaluate(&mut cx, &contraction.extents)?;

@@ -53,7 +53,7 @@ pub(super) fn memory_type(ty: Ty) -> DType {
 }
 
 /// The instruction that folds, or `None` for arg-min and arg-max.
-pub(super) fn fold_op(kind: ReduceKind) -> Option<BinOp> {
+fn fold_op(kind: ReduceKind) -> Option<BinOp> {
     match kind {
         ReduceKind::Sum => Some(BinOp::Add),
         ReduceKind::Prod => Some(BinOp::Mul),
@@ -66,12 +66,12 @@ pub(super) fn fold_op(kind: ReduceKind) -> Option<BinOp> {
 }
 
 /// Register type of accumulators: truth values are words, so that vectors of them are ordinary.
-pub(super) fn accumulator_type(dtype: DType) -> Ty {
+fn accumulator_type(dtype: DType) -> Ty {
     if dtype == DType::Bool { Ty::U32 } else { Ty::of(dtype) }
 }
 
 /// Whether `x` beats `best`: NaN beats everything but NaN.
-pub(super) fn beats(b: &mut KernelBuilder, kind: ReduceKind, x: Reg, best: Reg) -> Reg {
+fn beats(b: &mut KernelBuilder, kind: ReduceKind, x: Reg, best: Reg) -> Reg {
     let dir = if kind == ReduceKind::ArgMin { CompareDir::Lt } else { CompareDir::Gt };
     let better = b.compare(dir, x, best);
     if !b.reg_type(x).ty.is_float() {
@@ -202,6 +202,23 @@ impl Fold {
         self.result(&mut cx.b, folded)
     }
 
+    /// The first accumulator, and the position it keeps.
+    pub(super) fn accumulators(&self, cx: &mut Cx<'_>) -> (Reg, Option<Reg>) {
+        let value = cx.b.load_scalar(self.buffer, Index::constant(0));
+        let position = self.positions.map(|(positions, _)| cx.b.load_scalar(positions, Index::constant(0)));
+        (value, position)
+    }
+
+    /// The folding instruction of a reduction that keeps no positions.
+    pub(super) fn op(&self) -> BinOp {
+        fold_op(self.kind).expect("positions are kept for the others")
+    }
+
+    /// The better of two candidates (value, position).
+    pub(super) fn better(&self, b: &mut KernelBuilder, y: (Reg, Reg), x: (Reg, Reg)) -> (Reg, Reg) {
+        better_of(b, self.kind, y, x)
+    }
+
     /// An accumulator's value as the reduction's element.
     pub(super) fn result(&self, b: &mut KernelBuilder, folded: Reg) -> Reg {
         result(b, self.dtype, folded)
@@ -224,12 +241,7 @@ impl Fold {
 }
 
 /// The better of two candidates (value, position); the first position among equals.
-pub(super) fn better_of(
-    b: &mut KernelBuilder,
-    kind: ReduceKind,
-    (y, y_at): (Reg, Reg),
-    (x, x_at): (Reg, Reg),
-) -> (Reg, Reg) {
+fn better_of(b: &mut KernelBuilder, kind: ReduceKind, (y, y_at): (Reg, Reg), (x, x_at): (Reg, Reg)) -> (Reg, Reg) {
     let better = beats(b, kind, x, y);
     let worse = beats(b, kind, y, x);
     let not_worse = b.unary(crate::kernel::UnOp::Not, worse);
@@ -240,17 +252,17 @@ pub(super) fn better_of(
 }
 
 /// The position of no element.
-pub(super) fn nowhere(b: &mut KernelBuilder, ty: Ty, lanes: u16) -> Reg {
+fn nowhere(b: &mut KernelBuilder, ty: Ty, lanes: u16) -> Reg {
     b.const_i64(ty, lanes, if ty == Ty::I32 { i64::from(i32::MAX) } else { i64::MAX })
 }
 
 /// A folded register as an element of `dtype`.
-pub(super) fn result(b: &mut KernelBuilder, dtype: DType, folded: Reg) -> Reg {
+fn result(b: &mut KernelBuilder, dtype: DType, folded: Reg) -> Reg {
     if dtype == DType::Bool { b.cast(Ty::Bool, folded) } else { b.narrow(dtype, folded) }
 }
 
 /// Combines accumulators in the canonical tree, `l` with `l + 8`, then `+ 4`, `+ 2`, `+ 1`; missing ones are skipped.
-pub(super) fn tree(b: &mut KernelBuilder, op: BinOp, slots: &mut Vec<Reg>) -> Reg {
+fn tree(b: &mut KernelBuilder, op: BinOp, slots: &mut Vec<Reg>) -> Reg {
     let mut half = FOLD_LANES as usize / 2;
     while half > 0 {
         for slot in half..slots.len() {

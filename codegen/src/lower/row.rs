@@ -14,7 +14,7 @@ use nnc_ir::Value;
 use nnc_ir::ops::{Op, ReduceAttrs};
 
 use super::affine::{Affine, dense_strides, dot};
-use super::cx::{Cx, Eval, Source, Stop};
+use super::cx::{Cx, Eval, Source, Stop, Trace};
 use super::fold::{FOLD_LANES, Fold, Layout, memory_type};
 use super::nest::{Axis, Task, count, dispatch, merge, unflatten};
 use super::pointwise::LANES;
@@ -168,6 +168,13 @@ impl Rows {
         self.extents.iter().map(|&extent| (0, extent as i64)).collect()
     }
 
+    /// What all passes access, and the instructions they take for one element.
+    pub(super) fn trace(&self, planner: &Planner<'_>) -> Eval<(Trace, usize)> {
+        let mut seen = (Trace::default(), 0);
+        self.probe(planner, &|_| {}, &mut |_, cx| seen = (cx.trace.clone(), cx.b.kernel().regs.len()))?;
+        Ok(seen)
+    }
+
     /// Evaluates all passes in a throw-away context; the context of each pass is given to `on_pass`.
     fn probe<'r>(
         &self,
@@ -196,7 +203,7 @@ impl Rows {
     }
 
     /// Computes what one pass needs of the current element; gives the operands of its reductions.
-    fn evaluate_pass(&self, cx: &mut Cx<'_>, pass: &Pass) -> Eval<Vec<crate::kernel::Reg>> {
+    pub(super) fn evaluate_pass(&self, cx: &mut Cx<'_>, pass: &Pass) -> Eval<Vec<crate::kernel::Reg>> {
         let mut operands = Vec::with_capacity(pass.reduces.len());
         for &reduce in &pass.reduces {
             let coords = self.operand_coords(cx, reduce)?;
@@ -274,12 +281,7 @@ impl Rows {
     /// How rows are walked, and how their elements are laid over accumulators.
     fn lower_cpu<'r>(&self, planner: &Planner<'r>, mut cx: Cx<'r>) -> Eval<Built<'r>> {
         let ranges = self.ranges();
-        let (mut trace, mut n_insts) = (None, 0);
-        self.probe(planner, &|_| {}, &mut |_, cx| {
-            n_insts = cx.b.kernel().regs.len();
-            trace = Some(cx.trace.clone());
-        })?;
-        let trace = trace.expect("the probe has a last pass");
+        let (trace, n_insts) = self.trace(planner)?;
         let kept = merge(&trace, &self.kept, &ranges);
         let reduced = merge(&trace, &self.reduced, &ranges);
         let mut walk = Walk { rows: self, kept, reduced, mode: FoldMode::Scalar, n_insts };
@@ -309,7 +311,7 @@ fn stand_in(cx: &mut Cx<'_>, reduce: Value, coords: &[Affine]) -> crate::kernel:
 }
 
 /// The loops of a row kernel on the CPU.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     rows: &'a Rows,
     kept: Vec<Axis>,
     reduced: Vec<Axis>,
@@ -318,7 +320,19 @@ struct Walk<'a> {
     n_insts: usize,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// One row after the other, element by element.
+    pub(super) fn scalar(rows: &'a Rows, kept: Vec<Axis>, reduced: Vec<Axis>, n_insts: usize) -> Self {
+        Self { rows, kept, reduced, mode: FoldMode::Scalar, n_insts }
+    }
+
+    /// Row number `at`.
+    pub(super) fn row_at(&self, cx: &mut Cx<'_>, at: &Index) -> Eval {
+        cx.set_space(self.rows.ranges().iter().copied());
+        unflatten(cx, &self.kept, at);
+        self.row(cx)
+    }
+
     fn lanes(&self) -> u16 {
         if self.mode == FoldMode::Scalar { 1 } else { LANES }
     }

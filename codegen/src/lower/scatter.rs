@@ -137,7 +137,7 @@ impl Updates<'_> {
                     }
                     self.walk(cx, extents, &serial, &mut |cx| self.update(cx))
                 };
-                if count % threads == 0 {
+                if count.is_multiple_of(threads) {
                     return body(cx);
                 }
                 let position = cx.index_reg(&at);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use nnc_codegen::kernel::interp;
+use crate::support;
+use nnc_codegen::kernel::{Kernel, interp};
+
 use nnc_codegen::lower::{Arg, Lowered, Options, lower};
 use nnc_codegen::target::Target;
 use nnc_ir::compare::{Allowance, assert_close, check_result};
@@ -48,24 +50,28 @@ pub(crate) fn lowered(text: &str) -> Vec<Lowered> {
 
 /// Every node against the op's own tolerance (fusions exactly).
 pub(crate) fn check(text: &str) {
-    check_func(text, None, &Target::Cpu);
+    check_func(text, None);
 }
 
 /// Every node against a relative tolerance.
 pub(crate) fn check_close(text: &str, relative: f64) {
-    check_func(text, Some(relative), &Target::Cpu);
+    check_func(text, Some(relative));
 }
 
-fn check_func(text: &str, relative: Option<f64>, target: &Target) {
+fn gpu() -> Target {
+    Target::parse("cuda").expect("a target")
+}
+
+fn check_func(text: &str, relative: Option<f64>) {
     let func = parse_func(text).unwrap_or_else(|faults| panic!("{faults:?}\n{text}"));
     let mut numbers = Numbers(text.len() as u64);
     let inputs: Vec<TensorData> =
         func.graph.params().iter().map(|&param| numbers.tensor(func.graph.ty(param))).collect();
-    check_graph(&func.graph, &inputs, relative, target);
+    check_graph(&func.graph, &inputs, relative);
 }
 
 /// Every node of `graph`, on operands that the reference interpreter computed.
-pub(crate) fn check_graph(graph: &Graph, inputs: &[TensorData], relative: Option<f64>, target: &Target) {
+pub(crate) fn check_graph(graph: &Graph, inputs: &[TensorData], relative: Option<f64>) {
     let mut values: Vec<Option<TensorData>> = vec![None; graph.n_values()];
     for (&param, input) in graph.params().iter().zip(inputs) {
         values[param.idx()] = Some(input.clone());
@@ -78,12 +84,18 @@ pub(crate) fn check_graph(graph: &Graph, inputs: &[TensorData], relative: Option
             data.operands.iter().map(|operand| values[operand.idx()].as_ref().expect("computed")).collect();
         let expected = ir_interp::eval(&data.op, &operands, &data.regions).expect("the interpreter evaluates it");
         if !matches!(data.op, Op::Constant(_)) {
-            let lowered = lower(graph, node, target, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
-            let found = run(graph, node, &lowered, &operands);
+            let lowered =
+                lower(graph, node, &Target::Cpu, &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+            let found = run(graph, node, &lowered, &operands, true);
+            // Every target gives the same bits.
+            let other = lower(graph, node, &gpu(), &Options::default()).unwrap_or_else(|error| panic!("{error}"));
+            for (found, other) in found.iter().zip(run(graph, node, &other, &operands, false)) {
+                assert_close(found, &other, Allowance::EXACT);
+            }
             for (found, expected) in found.iter().zip(&expected) {
                 let fail = |message: String| {
                     let kernels: Vec<String> = lowered.kernels.iter().map(|kernel| kernel.kernel.to_string()).collect();
-                    panic!("{target}: {} of node {node:?}: {message}\n{}", data.op.mnemonic(), kernels.join("\n"))
+                    panic!("{} of node {node:?}: {message}\n{}", data.op.mnemonic(), kernels.join("\n"))
                 };
                 match (relative, &data.op) {
                     (Some(relative), _) => {
@@ -104,8 +116,14 @@ pub(crate) fn check_graph(graph: &Graph, inputs: &[TensorData], relative: Option
     }
 }
 
-/// Runs the kernels of a node in the kernel interpreter.
-pub(crate) fn run(graph: &Graph, node: Node, lowered: &Lowered, operands: &[&TensorData]) -> Vec<TensorData> {
+/// Runs the kernels of a node in the kernel interpreter; with `emit` also as machine code, which must agree.
+pub(crate) fn run(
+    graph: &Graph,
+    node: Node,
+    lowered: &Lowered,
+    operands: &[&TensorData],
+    emit: bool,
+) -> Vec<TensorData> {
     let data = graph.node(node);
     let results: Vec<Value> = data.results().collect();
     let ty = |value: Value| graph.ty(value);
@@ -122,8 +140,12 @@ pub(crate) fn run(graph: &Graph, node: Node, lowered: &Lowered, operands: &[&Ten
                 Arg::Scratch(idx) => operands.len() + results.len() + idx,
             })
             .collect();
+        let before = tensors.clone();
         if let Err(fault) = interp::run(&launch.kernel, &mut tensors, &bindings) {
             panic!("{fault}\n{}", launch.kernel);
+        }
+        if emit {
+            machine_code_agrees(&launch.kernel, before, &tensors, &bindings);
         }
     }
     let outputs = results.iter().enumerate().map(|(idx, &result)| {
@@ -131,4 +153,16 @@ pub(crate) fn run(graph: &Graph, node: Node, lowered: &Lowered, operands: &[&Ten
         TensorData::new(ty(result).dtype, ty(result).shape.as_fixed().expect("static"), bytes)
     });
     outputs.collect()
+}
+
+/// Runs a CPU kernel as machine code and requires the interpreter's bits.
+fn machine_code_agrees(kernel: &Kernel, mut tensors: Vec<Vec<u8>>, expected: &[Vec<u8>], bindings: &[usize]) {
+    for (name, emit) in support::emitters() {
+        support::run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut tensors, bindings);
+        for ((_, buffer), &tensor) in kernel.args().zip(bindings) {
+            if let Some(difference) = support::first_difference(buffer.dtype, &expected[tensor], &tensors[tensor]) {
+                panic!("{name}: {} {difference}\n{kernel}", buffer.name);
+            }
+        }
+    }
 }

@@ -193,6 +193,21 @@ pub fn fused_multiply_add(check: Check<'_>) {
     }
 }
 
+pub fn product_and_sum(check: Check<'_>) {
+    for dtype in [DType::F32, DType::F64] {
+        check_pairs(
+            check,
+            dtype,
+            dtype,
+            |_, _| true,
+            |b, lhs, rhs| {
+                let product = b.mul(lhs, rhs);
+                b.add(product, lhs)
+            },
+        );
+    }
+}
+
 pub fn compare_and_select(check: Check<'_>) {
     for dtype in DTYPES {
         for dir in CompareDir::ALL {

@@ -4,6 +4,7 @@
 pub mod cases;
 #[cfg(feature = "emulate")]
 pub mod gpu;
+pub mod random;
 
 use nnc_codegen::kernel::{Kernel, interp, verify};
 use nnc_ir::DType;

@@ -5,10 +5,10 @@
 //! module runs and calls `Forward::forward`, so that every traced op knows its module path without a word from the
 //! user.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote};
 use syn::spanned::Spanned;
-use syn::{Data, DeriveInput, Error, Fields, Member, parse_macro_input};
+use syn::{Data, DeriveInput, Error, Fields, Member, parse_macro_input, parse_quote};
 
 /// Implements `Module` and `Display`, and adds the traced `forward`.
 ///
@@ -19,7 +19,8 @@ use syn::{Data, DeriveInput, Error, Fields, Member, parse_macro_input};
 /// - `crate = path`: where nnc's front end is found.
 ///
 /// Field attributes:
-/// - `#[module(skip)]`: the field is not a member even if its type could be one.
+/// - `#[module(skip)]`: the field is not a member even if its type could be one. A field of a type parameter that is no
+///   module (a closure, say) needs this.
 /// - `#[module(name = "...")]`: the member's name, instead of the field's.
 #[proc_macro_derive(Module, attributes(module))]
 pub fn derive_module(input: proc_macro::TokenStream) -> proc_macro::TokenStream {
@@ -90,9 +91,9 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     let krate = options.krate.clone().map_or_else(front_end, |path| quote!(#path));
     let ident = &input.ident;
     let type_name = options.name.clone().unwrap_or_else(|| ident.to_string());
-    let (impl_generics, ty_generics, where_clause) = input.generics.split_for_impl();
 
     let mut collects = Vec::new();
+    let mut member_types = Vec::new();
     let fields = match &data.fields {
         Fields::Named(fields) => Some(&fields.named),
         Fields::Unnamed(fields) => Some(&fields.unnamed),
@@ -110,9 +111,21 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         };
         let name = options.name.unwrap_or(default_name);
         if !options.skip {
+            member_types.push(field.ty.to_token_stream());
             collects.push(quote!((&#krate::module::Probe(&self.#member)).collect(#name, &mut members);));
         }
     }
+    // As other derives do, this one asks of a type parameter what it needs: a parameter that a field is made of must be
+    // something that can be a member, or it would be left out without a word.
+    let mut generics = input.generics.clone();
+    let parameters: Vec<Ident> = generics.type_params().map(|parameter| parameter.ident.clone()).collect();
+    for parameter in parameters {
+        if member_types.iter().any(|ty| mentions(ty.clone(), &parameter)) {
+            generics.make_where_clause().predicates.push(parse_quote!(#parameter: #krate::module::Field));
+        }
+    }
+    let (impl_generics, ty_generics, where_clause) = generics.split_for_impl();
+
     let extra_repr = options.repr.as_ref().map(|repr| {
         quote! {
             fn extra_repr(&self) -> ::std::string::String {
@@ -166,6 +179,15 @@ fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         }
 
         #forward
+    })
+}
+
+/// Whether `name` occurs in a type.
+fn mentions(ty: TokenStream, name: &Ident) -> bool {
+    ty.into_iter().any(|token| match token {
+        TokenTree::Ident(ident) => ident == *name,
+        TokenTree::Group(group) => mentions(group.stream(), name),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
 }
 

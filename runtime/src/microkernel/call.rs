@@ -35,6 +35,9 @@ struct Packed(MaybeUninit<[f32; PACKED]>);
 /// From how many row tiles on, each of which reads the whole strip, packing it pays.
 const PACK_FROM_BLOCKS: u32 = 3;
 
+/// From how many bytes between its rows on packing a strip pays: nearer ones share pages and spread over the cache.
+const PACK_FROM_STRIDE: usize = 1024;
+
 /// Bytes after which addresses fall into the same set of a first-level cache.
 const CACHE_PERIOD: u32 = 4096;
 
@@ -122,10 +125,9 @@ impl TileSet {
             }
             tile.b = args.b.wrapping_add(col);
             tile.acc = args.acc.wrapping_add(col);
-            let is_dense = tile.b_k_stride == bytes((nv * self.lanes) as i64);
             // SAFETY: the tile is the strip of columns `col..` and as wide as `nv` and `tail` say.
             unsafe {
-                if blocks >= PACK_FROM_BLOCKS && !is_dense {
+                if blocks >= PACK_FROM_BLOCKS && tile.b_k_stride.unsigned_abs() >= PACK_FROM_STRIDE {
                     self.packed_strip(&tile, args.m, nv, blocks);
                 } else {
                     self.strip(&tile, args.m, nv, blocks);

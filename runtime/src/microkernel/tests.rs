@@ -86,6 +86,12 @@ fn matmul_is_one_chain_per_element_at_model_sizes() {
             check_matmul(Case { m, n, k, transposed_a: accumulate, padding: 0, accumulate });
         }
     }
+    // Rows far apart, so that strips are packed, whole ones and with a tail, in one part and in several.
+    for (m, n, k) in [(64, 64, 20), (45, 50, 700), (23, 10, 530)] {
+        for accumulate in [false, true] {
+            check_matmul(Case { m, n, k, transposed_a: accumulate, padding: 300, accumulate });
+        }
+    }
 }
 
 #[test]

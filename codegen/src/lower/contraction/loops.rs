@@ -15,14 +15,14 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, contraction: &Contraction<'_>
     let (mut cx, buffers) = planner.start("contraction", outs);
     let epilogue = Epilogue { outs: outs.iter().map(|out| out.value).zip(buffers).collect() };
     let rank = contraction.extents.len();
-    let ranges = space(contraction);
+    let ranges = contraction.whole_space();
     let dims: Vec<usize> = (0..rank).collect();
     let contracted: Vec<usize> = (rank..ranges.len()).collect();
-    let trace = probe(planner, contraction, &epilogue, &ranges, None)?;
+    let (trace, _) = contraction.probe(planner, &epilogue, &ranges, None)?;
     let axes = merge(&trace, &dims, &ranges);
     let contracted = merge(&trace, &contracted, &ranges);
     let lanes = match axes.last() {
-        Some(axis) => match probe(planner, contraction, &epilogue, &ranges, Some(axis)) {
+        Some(axis) => match contraction.probe(planner, &epilogue, &ranges, Some(axis)) {
             Ok(_) => LANES,
             Err(Stop::Scalar) => 1,
             Err(other) => return Err(other),
@@ -59,7 +59,7 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, contraction: &Contraction<'_>
                 let sum = cx.b.narrow(cx.region.dtype(contraction.dot), sum);
                 let coords: Vec<Affine> = (0..rank).map(|dim| cx.coord(dim)).collect();
                 cx.set_source(contraction.dot, Source::Reg { coords, reg: sum });
-                epilogue_at(cx, &epilogue, contraction)
+                epilogue.evaluate(cx, &contraction.extents)
             })
         }),
     }];
@@ -73,27 +73,6 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, contraction: &Contraction<'_>
         tasks: n_tasks,
     });
     Ok(Built { cx, split, schedule })
-}
-
-/// Dimensions of the result, then the contracted ones.
-fn space(contraction: &Contraction<'_>) -> Vec<(i64, i64)> {
-    contraction.extents.iter().chain(&contraction.contracted).map(|&extent| (0, extent as i64)).collect()
-}
-
-/// The consumers see the dimensions of the result only.
-fn epilogue_at(cx: &mut Cx<'_>, epilogue: &Epilogue, contraction: &Contraction<'_>) -> Eval {
-    let rank = contraction.extents.len();
-    let result: Vec<Affine> = (0..rank).map(|dim| cx.coord(dim)).collect();
-    let mut stored = Vec::with_capacity(epilogue.outs.len());
-    for &(value, buffer) in &epilogue.outs {
-        let coords = cx.reshape(&result, &contraction.extents, cx.region.shape(value))?;
-        let reg = cx.eval(value, &coords)?;
-        stored.push((value, buffer, coords, reg));
-    }
-    for (value, buffer, coords, reg) in stored {
-        cx.store(value, buffer, &coords, reg);
-    }
-    Ok(())
 }
 
 /// Walks the contracted index; `step` gets one element of each operand.
@@ -130,27 +109,4 @@ pub(in crate::lower) fn multiply_add(cx: &mut Cx<'_>, lhs: Reg, rhs: Reg, sum: R
     }
     let product = cx.b.mul(lhs, rhs);
     cx.b.add(sum, product)
-}
-
-fn probe(
-    planner: &Planner<'_>,
-    contraction: &Contraction<'_>,
-    epilogue: &Epilogue,
-    ranges: &[(i64, i64)],
-    vector: Option<&Axis>,
-) -> Eval<super::super::cx::Trace> {
-    let mut cx = planner.probe(ranges);
-    if let Some(axis) = vector {
-        (cx.lanes, cx.active) = (LANES, LANES);
-        axis.bind(&mut cx, &Index::constant(0), 1);
-    }
-    let coords = cx.coords();
-    let (result, contracted) = coords.split_at(contraction.extents.len());
-    cx.eval(contraction.lhs, &contraction.lhs_coords(result, contracted))?;
-    cx.eval(contraction.rhs, &contraction.rhs_coords(result, contracted))?;
-    let ty = Ty::of(planner.region.dtype(contraction.dot));
-    let reg = cx.b.const_i64(ty, cx.lanes, 1);
-    cx.set_source(contraction.dot, Source::Reg { coords: result.to_vec(), reg });
-    epilogue_at(&mut cx, epilogue, contraction)?;
-    Ok(cx.trace)
 }

@@ -217,9 +217,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut cases = Cases::default();
     for request in std::io::stdin().lock().lines() {
         let request = request?;
-        let answer = cases.answer(&request, &setup).unwrap_or_else(|error| {
-            json!({"case": request.split_whitespace().next(), "error": error.to_string()})
-        });
+        let answer = cases
+            .answer(&request, &setup)
+            .unwrap_or_else(|error| json!({"case": request.split_whitespace().next(), "error": error.to_string()}));
         writeln!(out, "{answer}")?;
         out.flush()?;
     }

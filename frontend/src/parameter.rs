@@ -24,11 +24,15 @@ pub struct StorageId(usize);
 struct Storage {
     data: RefCell<TensorData>,
     requires_grad: Cell<bool>,
+    /// Where the user's program made it; constructors of layers pass their caller on.
+    origin: &'static Caller<'static>,
 }
 
 impl Storage {
+    #[track_caller]
     fn new(data: TensorData, requires_grad: bool) -> Rc<Self> {
-        Rc::new(Self { data: RefCell::new(data), requires_grad: Cell::new(requires_grad) })
+        let (data, requires_grad) = (RefCell::new(data), Cell::new(requires_grad));
+        Rc::new(Self { data, requires_grad, origin: Caller::caller() })
     }
 
     fn set(&self, what: &str, data: TensorData) -> Result<(), Diagnostic> {
@@ -70,11 +74,13 @@ impl Parameter {
     }
 
     /// A trainable parameter that starts as `data`.
+    #[track_caller]
     pub fn from_data(data: TensorData) -> Self {
         Self(Storage::new(data, true))
     }
 
     /// A trainable parameter that starts as an array.
+    #[track_caller]
     pub fn from_array(array: impl ToData) -> Self {
         Self::from_data(array.to_data())
     }
@@ -146,6 +152,11 @@ impl Parameter {
         self.0.clone()
     }
 
+    /// Where the user's program made it.
+    pub(crate) fn origin(&self) -> &'static Caller<'static> {
+        self.0.origin
+    }
+
     /// The parameter as a tensor: its value in the graph while tracing, else its data.
     #[track_caller]
     pub fn tensor(&self) -> Tensor {
@@ -181,11 +192,13 @@ pub struct Buffer(Rc<Storage>);
 
 impl Buffer {
     /// A buffer that starts as `data`.
+    #[track_caller]
     pub fn new(data: impl ToData) -> Self {
         Self::from_data(data.to_data())
     }
 
     /// A buffer that starts as `data`.
+    #[track_caller]
     pub fn from_data(data: TensorData) -> Self {
         Self(Storage::new(data, false))
     }
@@ -235,6 +248,11 @@ impl Buffer {
 
     pub(crate) fn storage(&self) -> Rc<dyn Any> {
         self.0.clone()
+    }
+
+    /// Where the user's program made it.
+    pub(crate) fn origin(&self) -> &'static Caller<'static> {
+        self.0.origin
     }
 
     /// The buffer as a tensor: its present value in the graph while tracing, else its data.

@@ -36,6 +36,11 @@ const OWN_SOURCES: &str = {
     dir
 };
 
+/// Whether something was done by this crate's own sources.
+fn is_own(caller: &Caller<'_>) -> bool {
+    caller.file().starts_with(OWN_SOURCES)
+}
+
 /// Every fault that a trace found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceError {
@@ -118,15 +123,27 @@ impl State {
     /// The place of something done at `caller`. What this crate does itself (the body of a layer reached through a
     /// trait object, say) is placed where the user called the layer.
     fn locate(&mut self, caller: &'static Caller<'static>) -> Location {
-        let caller = if caller.file().starts_with(OWN_SOURCES) {
+        let caller = if is_own(caller) {
             let outside = self.scopes.iter().rev().map(|scope| scope.caller);
-            outside.into_iter().find(|scope| !scope.file().starts_with(OWN_SOURCES)).unwrap_or(caller)
+            outside.into_iter().find(|scope| !is_own(scope)).unwrap_or(caller)
         } else {
             caller
         };
-        let file = self.files.entry(caller.file()).or_insert_with(|| Arc::from(caller.file())).clone();
         let path = self.scopes.last().and_then(|scope| scope.path.clone());
-        Location::at(file, caller.line(), caller.column()).in_scope(path)
+        self.place(caller).in_scope(path)
+    }
+
+    fn place(&mut self, caller: &'static Caller<'static>) -> Location {
+        let file = self.files.entry(caller.file()).or_insert_with(|| Arc::from(caller.file())).clone();
+        Location::at(file, caller.line(), caller.column())
+    }
+
+    /// The place of a parameter or buffer: where the user's program made it (`Linear::new(...)`), which is what a report
+    /// about it should show; else where it was met. Its module is the one that owns it.
+    fn locate_storage(&mut self, name: &str, origin: &'static Caller<'static>, met: &Location) -> Location {
+        let owner = name.rsplit_once('.').map(|(owner, _)| Arc::from(owner));
+        let place = if is_own(origin) { met.clone() } else { self.place(origin) };
+        place.in_scope(owner)
     }
 
     fn add_param(
@@ -164,13 +181,15 @@ impl State {
         tensor
     }
 
-    fn add_parameter(&mut self, name: &str, parameter: &Parameter, location: Location) -> Tensor {
+    fn add_parameter(&mut self, name: &str, parameter: &Parameter, met: &Location) -> Tensor {
+        let location = self.locate_storage(name, parameter.origin(), met);
         // A frozen parameter is read like one and never written, and no gradient is taken with respect to it.
         let kind = if parameter.requires_grad() { ParamKind::Param } else { ParamKind::State };
         self.add_storage(parameter.id(), name, kind, parameter.data(), parameter.storage(), location)
     }
 
-    fn add_buffer(&mut self, name: &str, buffer: &Buffer, location: Location) -> Tensor {
+    fn add_buffer(&mut self, name: &str, buffer: &Buffer, met: &Location) -> Tensor {
+        let location = self.locate_storage(name, buffer.origin(), met);
         self.add_storage(buffer.id(), name, ParamKind::State, buffer.data(), buffer.storage(), location)
     }
 
@@ -330,10 +349,10 @@ impl Trace {
                 state.paths.insert(key, Arc::from(path));
             }
             for (path, parameter) in parameters {
-                state.add_parameter(&join(&path), &parameter, location.clone());
+                state.add_parameter(&join(&path), &parameter, &location);
             }
             for (path, buffer) in buffers {
-                state.add_buffer(&join(&path), &buffer, location.clone());
+                state.add_buffer(&join(&path), &buffer, &location);
             }
         });
     }
@@ -344,7 +363,7 @@ impl Trace {
         let caller = Caller::caller();
         with(|state| {
             let location = state.locate(caller);
-            state.add_parameter(name, parameter, location)
+            state.add_parameter(name, parameter, &location)
         })
     }
 
@@ -550,7 +569,7 @@ pub(crate) fn parameter(parameter: &Parameter, caller: &'static Caller<'static>)
             state.faults.push(Diagnostic::new(location.clone(), message).note(note));
         }
         let name = format!("parameter.{}", state.params.len());
-        state.add_parameter(&name, parameter, location)
+        state.add_parameter(&name, parameter, &location)
     })
 }
 
@@ -562,7 +581,7 @@ pub(crate) fn buffer(buffer: &Buffer, caller: &'static Caller<'static>) -> Tenso
     with(|state| {
         let location = state.locate(caller);
         let name = format!("buffer.{}", state.params.len());
-        state.add_buffer(&name, buffer, location)
+        state.add_buffer(&name, buffer, &location)
     })
 }
 
@@ -588,7 +607,7 @@ pub(crate) fn draw_rng_state(caller: &'static Caller<'static>) -> Tensor {
         };
         let storage = state.rng.get_or_insert_with(start).clone();
         let location = state.locate(caller);
-        state.add_buffer("rng", &storage, location);
+        state.add_buffer("rng", &storage, &location);
         storage
     });
     let present = storage.tensor();

@@ -41,6 +41,12 @@ fn shuffles_follow_the_seed_and_differ_by_epoch() {
     assert_ne!(epoch, labels(&first), "the second epoch has an order of its own");
     first.set_epoch(0);
     assert_eq!(epoch, labels(&first));
+    let seeded = |seed| {
+        nnc_frontend::random::manual_seed(seed);
+        labels(&DataLoader::new(numbered(40)).batch_size(7).shuffle(true))
+    };
+    assert_eq!(seeded(4), seeded(4));
+    assert_ne!(seeded(4), seeded(5));
     let mut all = epoch.concat();
     all.sort_unstable();
     assert_eq!(all, (0..40).collect::<Vec<_>>());

@@ -233,11 +233,15 @@ fn a_trace_knows_names_and_places() {
         ("add", "1"),
     ];
     assert_eq!(scopes, expected.map(|(op, scope)| (op, scope.to_string())));
+    // A parameter's place is where its layer was made, its module the one that owns it.
+    let weight = &func.graph.def(func.graph.params()[1]).location;
+    let made = line_of("let model = sequential![Block { inner: Linear::new(4, 4) }, Linear::new(4, 2)];");
+    assert_eq!((weight.line, weight.scope.as_deref()), (made, Some("0.inner")));
     // Every place is in this file, and the body of a library layer is placed where the user called it.
     let inner_line = line_of("let y = self.inner.forward(x);");
     for (_, node) in func.graph.nodes() {
         assert_eq!(node.location.file.as_deref(), Some(file!()));
-        if node.location.scope.as_deref() == Some("0.inner") {
+        if node.location.scope.as_deref() == Some("0.inner") && !matches!(node.op, nnc_ir::Op::Param(_)) {
             assert_eq!(node.location.line, inner_line);
         }
     }

@@ -126,7 +126,8 @@ fn profiles_have_one_entry_a_launch() {
 fn the_null_device_does_everything_but_run() {
     let mut program = kernels::step(4, 4);
     program.code = Code::Ptx { arch: "sm_90".to_owned(), text: "nobody assembles this".to_owned() };
-    let executable = Executable::load(program, &Null::new()).expect("any code");
+    let device = Null::new();
+    let executable = Executable::load(program, &device).expect("any code");
     let mut instance = executable.instance(1).expect("nothing to allocate");
     assert_eq!(instance.tensor_bytes(), executable.program().peak_bytes());
     instance.write("x", &[1; 16]).expect("the right size");
@@ -134,6 +135,7 @@ fn the_null_device_does_everything_but_run() {
     assert_eq!(instance.input_as::<f32>("w").expect("w"), [10.0; 4]);
     assert!(instance.write("x", &[1; 17]).is_err());
     instance.run().expect("does nothing");
+    assert_eq!((device.launches(), device.bytes(), device.flops()), (3, 3 * 48, 3 * 4));
     assert_eq!(instance.profile_run().expect("does nothing").len(), 3);
     let message = instance.output("y").expect_err("never computed").to_string();
     assert_eq!(message, "the null device plans without running, so output `y`: f32[4] has no contents");

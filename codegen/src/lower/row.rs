@@ -69,9 +69,15 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, reduces: &[Value], outs: &[Ou
     };
     let group: Vec<Value> = reduces.iter().copied().filter(fits_rows).collect();
     let levels = levels(planner, &group);
-    // Results of other sizes are left to a later kernel.
+    // Results of other sizes are left to a later kernel, and so are those of a group that only has the same size.
     let size = |out: &&Out| region.n_elements(out.value) as u64;
-    let done: Vec<Out> = outs.iter().filter(|out| [n_rows, n_rows * len].contains(&size(out))).copied().collect();
+    let row_extents: Vec<usize> = kept.iter().map(|&dim| extents[dim]).collect();
+    let belongs = |out: &&Out| {
+        let shape = region.shape(out.value);
+        levels.get(&out.value).is_some_and(|&level| level > 0) || shape == extents || shape == row_extents
+    };
+    let fits = |out: &&Out| [n_rows, n_rows * len].contains(&size(out)) && belongs(out);
+    let done: Vec<Out> = outs.iter().filter(fits).copied().collect();
     if done.is_empty() {
         return Err(Stop::Materialize(*group.last().expect("the group has the anchor")));
     }

@@ -116,7 +116,8 @@ pub(crate) fn check_graph(graph: &Graph, inputs: &[TensorData], relative: Option
     }
 }
 
-/// Runs the kernels of a node in the kernel interpreter; with `emit` also as machine code, which must agree.
+/// Runs the kernels of a node in the kernel interpreter; with `emit` also as machine code, else on the emulated GPU,
+/// which must agree.
 pub(crate) fn run(
     graph: &Graph,
     node: Node,
@@ -145,7 +146,10 @@ pub(crate) fn run(
             panic!("{fault}\n{}", launch.kernel);
         }
         if emit {
-            machine_code_agrees(&launch.kernel, before, &tensors, &bindings);
+            machine_code_agrees(&launch.kernel, &before, &tensors, &bindings);
+        } else {
+            #[cfg(feature = "emulate")]
+            support::gpu::emulator_agrees(&launch.kernel, &before, &tensors, &bindings);
         }
     }
     let outputs = results.iter().enumerate().map(|(idx, &result)| {
@@ -156,8 +160,9 @@ pub(crate) fn run(
 }
 
 /// Runs a CPU kernel as machine code and requires the interpreter's bits.
-fn machine_code_agrees(kernel: &Kernel, mut tensors: Vec<Vec<u8>>, expected: &[Vec<u8>], bindings: &[usize]) {
+fn machine_code_agrees(kernel: &Kernel, before: &[Vec<u8>], expected: &[Vec<u8>], bindings: &[usize]) {
     for (name, emit) in support::emitters() {
+        let mut tensors = before.to_vec();
         support::run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut tensors, bindings);
         for ((_, buffer), &tensor) in kernel.args().zip(bindings) {
             if let Some(difference) = support::first_difference(buffer.dtype, &expected[tensor], &tensors[tensor]) {

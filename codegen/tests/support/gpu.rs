@@ -14,6 +14,11 @@ pub fn check(kernel: &Kernel, tensors: &[Vec<u8>], bindings: &[usize]) {
     verify(kernel).unwrap_or_else(|faults| panic!("{}\n{kernel}", faults.join("\n")));
     let mut expected = tensors.to_vec();
     interp::run(kernel, &mut expected, bindings).unwrap_or_else(|fault| panic!("{fault}\n{kernel}"));
+    emulator_agrees(kernel, tensors, &expected, bindings);
+}
+
+/// Runs the kernel on the emulator, blocks and threads in several orders, and requires the expected bits.
+pub fn emulator_agrees(kernel: &Kernel, tensors: &[Vec<u8>], expected: &[Vec<u8>], bindings: &[usize]) {
     let mut emulator = Emulator::new(std::slice::from_ref(kernel)).unwrap_or_else(|error| panic!("{error}\n{kernel}"));
     for seed in SEEDS {
         let mut found = tensors.to_vec();

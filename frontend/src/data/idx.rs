@@ -156,7 +156,8 @@ pub fn fashion_mnist(dir: impl AsRef<Path>, train: bool) -> Result<TensorDataset
         let message = format!("{n_labels} labels, expected {n_images} as there are images");
         return Err(IdxError::Malformed { path: label_path, message });
     }
-    let pixels: Vec<f32> = images.iter().map(|&pixel| f32::from(pixel) / 255.0).collect();
+    let bytes = images.into_raw_vec_and_offset().0;
+    let pixels: Vec<f32> = bytes.into_iter().map(|pixel| f32::from(pixel) / 255.0).collect();
     let inputs = Array2::from_shape_vec((n_images, n_rows * n_columns), pixels).expect("one row an image");
     let targets: Array1<i64> = labels.iter().map(|&label| i64::from(label)).collect();
     Ok(TensorDataset::new(inputs, targets))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::dataset::{Collate, Dataset};
-use crate::random::Generator;
+use crate::random::{Generator, next_generator};
 
 /// A data set in batches: `torch.utils.data.DataLoader`.
 ///
@@ -34,14 +34,15 @@ pub struct DataLoader<D> {
 }
 
 impl<D: Dataset> DataLoader<D> {
-    /// One example a batch, in order.
+    /// One example a batch, in order. Shuffles will follow the thread's generator as it is now (see
+    /// [`manual_seed`](crate::random::manual_seed)) unless [`seed`](DataLoader::seed) says otherwise.
     pub fn new(dataset: impl Into<Arc<D>>) -> Self {
         Self {
             dataset: dataset.into(),
             batch_size: 1,
             shuffle: false,
             drop_last: false,
-            seed: 0,
+            seed: next_generator().next_u64(),
             n_workers: 0,
             epoch: Cell::new(0),
         }

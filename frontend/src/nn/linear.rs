@@ -31,6 +31,7 @@ pub struct Linear {
 
 impl Linear {
     /// A layer with bias.
+    #[track_caller]
     pub fn new(in_features: usize, out_features: usize) -> Self {
         let weight = Parameter::new(Tensor::zeros([out_features, in_features]));
         init::kaiming_uniform_(&weight, 5f64.sqrt());
@@ -41,6 +42,7 @@ impl Linear {
     }
 
     /// A layer without bias: `Linear(..., bias=False)`.
+    #[track_caller]
     pub fn no_bias(in_features: usize, out_features: usize) -> Self {
         Self { bias: None, ..Self::new(in_features, out_features) }
     }

@@ -1,22 +1,48 @@
 //! A device that plans without running: everything up to the first kernel, for any target, on any machine.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Device, DeviceInstance, DeviceProgram};
 use crate::error::Error;
 use crate::profile::LaunchTime;
-use crate::program::Program;
+use crate::program::{Input, Program};
 
-/// The device that runs nothing.
+/// The device that runs nothing and counts what it would run.
 ///
-/// Inputs can be written and read back; runs are counted and do nothing; outputs have no contents.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Null(());
+/// Inputs can be written and read back; outputs have no contents. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Null {
+    counts: Arc<Counts>,
+}
+
+/// What all programs on one device would have done.
+#[derive(Debug, Default)]
+struct Counts {
+    launches: AtomicU64,
+    bytes: AtomicU64,
+    flops: AtomicU64,
+}
 
 impl Null {
-    /// The null device.
+    /// A null device with nothing counted.
     pub fn new() -> Null {
-        Null(())
+        Null::default()
+    }
+
+    /// Launches of all runs so far.
+    pub fn launches(&self) -> u64 {
+        self.counts.launches.load(Relaxed)
+    }
+
+    /// Bytes that these launches would have read and written.
+    pub fn bytes(&self) -> u64 {
+        self.counts.bytes.load(Relaxed)
+    }
+
+    /// Floating-point operations that these launches would have done (an fma counts 2).
+    pub fn flops(&self) -> u64 {
+        self.counts.flops.load(Relaxed)
     }
 }
 
@@ -26,24 +52,27 @@ impl Device for Null {
     }
 
     fn load(&self, program: Arc<Program>) -> Result<Arc<dyn DeviceProgram>, Error> {
-        Ok(Arc::new(NullProgram(program)))
+        Ok(Arc::new(NullProgram { program, counts: Arc::clone(&self.counts) }))
     }
 }
 
 #[derive(Debug)]
-struct NullProgram(Arc<Program>);
+struct NullProgram {
+    program: Arc<Program>,
+    counts: Arc<Counts>,
+}
 
 impl DeviceProgram for NullProgram {
     fn instance(&self, _threads: usize) -> Result<Box<dyn DeviceInstance>, Error> {
-        let initial =
-            |input: &crate::program::Input| input.initial.clone().unwrap_or_else(|| vec![0; input.spec.bytes()]);
-        let inputs = self.0.inputs.iter().map(initial).collect();
-        Ok(Box::new(NullInstance { program: Arc::clone(&self.0), inputs }))
+        let initial = |input: &Input| input.initial.clone().unwrap_or_else(|| vec![0; input.spec.bytes()]);
+        let inputs = self.program.inputs.iter().map(initial).collect();
+        Ok(Box::new(NullInstance { program: Arc::clone(&self.program), counts: Arc::clone(&self.counts), inputs }))
     }
 }
 
 struct NullInstance {
     program: Arc<Program>,
+    counts: Arc<Counts>,
     inputs: Vec<Vec<u8>>,
 }
 
@@ -62,10 +91,17 @@ impl DeviceInstance for NullInstance {
     }
 
     fn run(&mut self) -> Result<(), Error> {
+        for launch in &self.program.launches {
+            let kernel = &self.program.kernels[launch.kernel as usize];
+            self.counts.launches.fetch_add(1, Relaxed);
+            self.counts.bytes.fetch_add(kernel.bytes, Relaxed);
+            self.counts.flops.fetch_add(kernel.flops, Relaxed);
+        }
         Ok(())
     }
 
     fn profile_run(&mut self) -> Result<Vec<LaunchTime>, Error> {
+        self.run()?;
         Ok(self.program.launches.iter().map(|launch| LaunchTime::of(&self.program, launch, 0, 0)).collect())
     }
 

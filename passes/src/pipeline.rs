@@ -1,7 +1,7 @@
 //! The pipeline: every pass by name, and the one place that holds their order.
 //!
 //! ```text
-//! inline → erase_markers → (canonicalize → const_fold → cse → simplify → dce)* → layout → const_fold → dce → fuse
+//! verify → inline → erase_markers → (canonicalize → const_fold → cse → simplify → dce)* → layout → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing
@@ -67,11 +67,21 @@ passes! {
         |func, remarks| with_graph(func, |graph| crate::layout::layout(graph, remarks));
     simplify: "apply the algebraic rewrite rules",
         |func, _| with_graph(func, crate::simplify::simplify);
+    verify: "check every invariant of the IR, and change nothing",
+        |func, _| verified(func);
 }
 
 fn with_graph(func: &Func, run: impl FnOnce(&Graph) -> Result<Graph, Diagnostic>) -> Result<Func, Diagnostic> {
     let graph = run(&func.graph)?;
     Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph })
+}
+
+/// The function, if it is valid; the first fault otherwise, with the others as notes.
+fn verified(func: &Func) -> Result<Func, Diagnostic> {
+    let Err(faults) = func.verify() else { return Ok(func.clone()) };
+    let mut faults = faults.into_iter();
+    let first = faults.next().expect("a failed check has a fault");
+    Err(faults.fold(first, |first, fault| first.note_at(fault.location, fault.message)))
 }
 
 /// The pass called `name`.
@@ -114,7 +124,7 @@ impl Default for OptLevel {
 /// The order of the passes: the only place that knows it.
 pub fn pipeline(opt: OptLevel) -> Vec<Step> {
     let clean_up = ["canonicalize", "const_fold", "cse", "simplify", "dce"].map(named).to_vec();
-    let mut steps = vec![Step::Once(named("inline")), Step::Once(named("erase_markers"))];
+    let mut steps: Vec<Step> = ["verify", "inline", "erase_markers"].map(named).map(Step::Once).to_vec();
     match opt.level {
         0 => steps.push(Step::Once(named("dce"))),
         1 => steps.push(Step::Repeat(clean_up, 1)),
@@ -291,6 +301,14 @@ mod tests {
     }
 
     #[test]
+    fn an_invalid_function_is_refused() {
+        let mut func = relu_of_double_negation();
+        func.params.push(func.params[0].clone());
+        let fault = optimize(&func, OptLevel::default()).unwrap_err();
+        assert!(fault.message.contains("param"), "{fault}");
+    }
+
+    #[test]
     fn one_can_look_and_stop() {
         let mut seen = Vec::new();
         let mut manager = PassManager::new();
@@ -299,6 +317,6 @@ mod tests {
         let func = manager.run(&relu_of_double_negation(), &pipeline(OptLevel::default())).unwrap();
         assert_eq!(func.graph.def_op(func.graph.results()[0]), &Op::Exponential);
         drop(manager);
-        assert_eq!(seen, [("inline", 4), ("erase_markers", 4), ("canonicalize", 4)]);
+        assert_eq!(seen, [("verify", 4), ("inline", 4), ("erase_markers", 4), ("canonicalize", 4)]);
     }
 }

@@ -133,12 +133,27 @@ impl Roles {
                 continue;
             }
             let data = graph.node(reader);
-            let same_index =
-                data.op.has(Trait::Elementwise) && graph.ty(data.first_result).shape == graph.ty(next).shape;
-            let is_hard = !(same_index && data.operands.contains(&param));
+            let is_hard = !data.op.has(Trait::Elementwise)
+                || graph.ty(data.first_result).shape != graph.ty(next).shape
+                || !data.operands.iter().all(|&operand| self.reads_at_index(graph, operand, param));
             self.preds[update.idx()].push(Edge { node: reader, is_hard, is_data: false });
             self.succs[reader.idx()].push(Edge { node: update, is_hard, is_data: false });
         }
+    }
+
+    /// Whether free nodes read `param` for `value` at the index of `value` only, or not at all.
+    fn reads_at_index(&self, graph: &Graph, value: Value, param: Value) -> bool {
+        let node = graph.value(value).node;
+        let data = graph.node(node);
+        if !self.is_free(node) {
+            return true;
+        }
+        if data.op.has(Trait::Elementwise) {
+            return data.operands.iter().all(|&operand| self.reads_at_index(graph, operand, param));
+        }
+        let mut read = BTreeSet::new();
+        self.params(graph, value, &mut read);
+        !read.contains(&param)
     }
 
     fn leads_to(&self, from: Node, to: Node) -> bool {

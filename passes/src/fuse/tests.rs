@@ -8,6 +8,7 @@ use nnc_ir::{DType, Func, Op, Scalar, TensorData};
 use super::*;
 use crate::optimizer::{OptimizerSpec, train_step};
 use crate::pipeline::{OptLevel, optimize};
+use crate::plan_memory::{LaunchFacts, Step, plan_memory};
 use crate::remark::RemarkKind;
 
 /// One line for each kernel: its kind (or op), what it computes, and the types of its results.
@@ -218,6 +219,98 @@ fn a_read_in_another_order_keeps_out_of_the_update() {
     assert_eq!(fused.results[0].donates, Some(1));
 }
 
+#[test]
+fn layer_norm_with_scale_and_shift_is_one_row_kernel() {
+    check(
+        "func @f(%x: f32[4, 16], %scale: f32[16], %shift: f32[16]) -> (y: f32[4, 16]) {
+          %0 = reduce %x {kind = sum, dims = [1]} : f32[4]
+          %1 = constant 16.0 : f32[4]
+          %2 = divide %0, %1 : f32[4]
+          %3 = broadcast_in_dim %2 {dims = [0]} : f32[4, 16]
+          %4 = subtract %x, %3 : f32[4, 16]
+          %5 = multiply %4, %4 : f32[4, 16]
+          %6 = reduce %5 {kind = sum, dims = [1]} : f32[4]
+          %7 = divide %6, %1 : f32[4]
+          %8 = constant 1e-5 : f32[4]
+          %9 = add %7, %8 : f32[4]
+          %10 = rsqrt %9 : f32[4]
+          %11 = reshape %10 : f32[4, 1]
+          %12 = broadcast_in_dim %11 {dims = [0, 1]} : f32[4, 16]
+          %13 = multiply %4, %12 : f32[4, 16]
+          %14 = broadcast_in_dim %scale {dims = [1]} : f32[4, 16]
+          %15 = multiply %13, %14 : f32[4, 16]
+          %16 = broadcast_in_dim %shift {dims = [1]} : f32[4, 16]
+          %17 = add %15, %16 : f32[4, 16]
+          return %17
+        }",
+        &["row: reduce multiply subtract multiply reduce multiply add rsqrt multiply multiply add -> f32[4, 16]"],
+    );
+}
+
+#[test]
+fn rows_over_one_tensor_are_read_once() {
+    check(
+        "func @f(%x: f32[64, 1024]) -> (sum: f32[64], class: i64[64]) {
+          %0 = reduce %x {kind = sum, dims = [1]} : f32[64]
+          %1 = reduce %x {kind = argmax, dims = [1]} : i64[64]
+          return %0, %1
+        }",
+        &["row: reduce reduce -> f32[64] i64[64]"],
+    );
+}
+
+#[test]
+fn a_mask_from_a_stored_value_is_computed_again_where_it_is_used() {
+    // The activation %2 is stored for the second contraction; its mask is not.
+    check(
+        "func @f(%x: f32[8, 8], %w: f32[8, 8], %g: f32[8, 8]) -> (y: f32[8, 8], dx: f32[8, 8]) {
+          %0 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]} : f32[8, 8]
+          %1 = constant 0.0 : f32[8, 8]
+          %2 = maximum %0, %1 : f32[8, 8]
+          %3 = dot_general %2, %w {lhs_contract = [1], rhs_contract = [0]} : f32[8, 8]
+          %4 = compare %2, %1 {direction = eq} : bool[8, 8]
+          %5 = dot_general %g, %3 {lhs_contract = [1], rhs_contract = [1]} : f32[8, 8]
+          %6 = select %4, %1, %5 : f32[8, 8]
+          return %3, %6
+        }",
+        &[
+            "contraction: dot_general maximum -> f32[8, 8]",
+            "dot_general -> f32[8, 8]",
+            "contraction: dot_general compare select -> f32[8, 8]",
+        ],
+    );
+}
+
+#[test]
+fn costly_work_is_not_repeated_by_a_broadcast() {
+    check(
+        "func @f(%x: f32[8], %y: f32[512, 8]) -> (r: f32[512, 8]) {
+          %0 = abs %x : f32[8]
+          %1 = reverse %0 {dims = [0]} : f32[8]
+          %2 = tanh %1 : f32[8]
+          %3 = broadcast_in_dim %2 {dims = [1]} : f32[512, 8]
+          %4 = add %3, %y : f32[512, 8]
+          return %4
+        }",
+        &["pointwise: abs tanh -> f32[8]", "pointwise: add -> f32[512, 8]"],
+    );
+}
+
+#[test]
+fn random_bits_are_drawn_once() {
+    check(
+        "func @f(%x: f32[64], %state: u32[4]) -> (a: f32[64], b: f32[8, 8]) {
+          %0 = rng_bits %state : u32[64]
+          %1 = convert %0 : f32[64]
+          %2 = multiply %1, %x : f32[64]
+          %3 = reshape %1 : f32[8, 8]
+          %4 = transpose %3 {permutation = [1, 0]} : f32[8, 8]
+          return %2, %4
+        }",
+        &["pointwise: rng_bits convert multiply -> f32[64] f32[64]", "reshape -> f32[8, 8]", "transpose -> f32[8, 8]"],
+    );
+}
+
 const MLP: &str = "
 func @loss(%x: f32[16, 20], %y: i64[16], param %w1: f32[32, 20] = @w1, param %b1: f32[32] = @b1, param %w2: f32[10, 32] = @w2, param %b2: f32[10] = @b2) -> (loss: f32[]) {
   %0 = dot_general %x, %w1 {lhs_contract = [1], rhs_contract = [1]} : f32[16, 32]
@@ -269,4 +362,56 @@ fn a_training_step_is_a_kernel_for_each_contraction_and_loss() {
             "horizontal: reduce multiply reduce multiply subtract reduce multiply subtract -> f32[] f32[32] f32[10]",
         ],
     );
+}
+
+#[test]
+fn momentum_and_parameter_are_updated_by_one_epilogue() {
+    let func = parse_func(MLP).unwrap();
+    let spec = OptimizerSpec::parse("sgd:lr=0.1,momentum=0.9,weight_decay=0.01").unwrap();
+    let step = train_step(&func, 0, &spec).unwrap();
+    check_func(
+        &step,
+        &[
+            "contraction: dot_general add maximum -> f32[16, 32]",
+            "contraction: dot_general add -> f32[16, 10]",
+            "row: reduce subtract exponential reduce log subtract compare select reduce negate select negate reduce \
+             divide multiply add -> f32[16] f32[16, 10]",
+            "contraction: dot_general compare select -> f32[16, 32]",
+            "contraction: dot_general multiply add multiply add multiply subtract -> f32[32, 20] f32[32, 20]",
+            "contraction: dot_general multiply add multiply add multiply subtract -> f32[10, 32] f32[10, 32]",
+            "horizontal: reduce multiply reduce multiply add multiply add multiply subtract reduce multiply add \
+             multiply add multiply subtract -> f32[] f32[32] f32[32] f32[10] f32[10]",
+        ],
+    );
+}
+
+/// A lowering that reads an operand at the index it writes wherever region and types allow it.
+fn ideal_facts(func: &Func, node: Node) -> LaunchFacts {
+    let data = func.graph.node(node);
+    let Some(region) = data.regions.first() else { return LaunchFacts::default() };
+    let read_at_index = |param: nnc_ir::Value| {
+        region.nodes().all(|(_, data)| data.op.has(Trait::Elementwise) || !data.operands.contains(&param))
+    };
+    let mut in_place = Vec::new();
+    for (operand, &param) in region.params().iter().enumerate() {
+        for (result, &value) in region.results().iter().enumerate() {
+            if region.ty(param) == region.ty(value) && read_at_index(param) {
+                in_place.push((operand, result));
+            }
+        }
+    }
+    LaunchFacts { in_place, scratch: Vec::new() }
+}
+
+#[test]
+fn a_training_step_needs_no_copy_and_no_gradient_buffer() {
+    let func = parse_func(MLP).unwrap();
+    for optimizer in ["sgd:lr=0.1", "sgd:lr=0.1,momentum=0.9,nesterov=true"] {
+        let step = train_step(&func, 0, &OptimizerSpec::parse(optimizer).unwrap()).unwrap();
+        let (fused, _) = optimize(&step, OptLevel::default()).unwrap();
+        let plan = plan_memory(&fused, &|node| ideal_facts(&fused, node));
+        assert!(plan.steps.iter().all(|step| matches!(step, Step::Launch(_))), "{}", plan.report(&fused));
+        // Two activations, their gradients and what the loss keeps for each row: less than one gradient of %w1.
+        assert!(plan.arena_bytes < 2 * 16 * 32 * 4 + 2 * 16 * 10 * 4 + 1024, "{}", plan.report(&fused));
+    }
 }

@@ -30,6 +30,8 @@ pub enum KernelSchedule {
     Pack(PackSchedule),
     /// Updates applied one after the other.
     Scatter(ScatterSchedule),
+    /// Independent parts of one kernel.
+    Several(Vec<KernelSchedule>),
 }
 
 /// A loop nest after merging dimensions.
@@ -176,6 +178,12 @@ impl fmt::Display for KernelSchedule {
             }
             Self::Pack(schedule) => write!(f, "pack {} in {}", schedule.tile, schedule.tasks),
             Self::Scatter(schedule) => write!(f, "scatter by {}", schedule.lanes),
+            Self::Several(parts) => {
+                for (idx, part) in parts.iter().enumerate() {
+                    write!(f, "{}{part}", if idx > 0 { " + " } else { "" })?;
+                }
+                Ok(())
+            }
         }
     }
 }

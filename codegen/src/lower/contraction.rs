@@ -145,7 +145,11 @@ impl Contraction<'_> {
         loop {
             if let Some(Source::Memory(buffer)) = cx.source(value) {
                 let buffer = *buffer;
-                let linear = super::affine::dot(&at, &super::affine::dense_strides(planner.region.shape(value)));
+                let shape = planner.region.shape(value);
+                let linear = match at.as_slice() {
+                    [linear] if shape.len() != 1 => linear.clone(),
+                    _ => super::affine::dot(&at, &super::affine::dense_strides(shape)),
+                };
                 if linear.dims().count() != linear.terms.len() {
                     return Err(Stop::Materialize(operand));
                 }
@@ -157,6 +161,18 @@ impl Contraction<'_> {
             }
             match view::source_of(&mut cx, value, &at)? {
                 Some((source, moved)) => (value, at) = (source, moved),
+                // A reshape of a dense tensor is the tensor.
+                None if matches!(planner.region.op(value), Op::Reshape(_)) => {
+                    let strides = super::affine::dense_strides(planner.region.shape(value));
+                    at = vec![super::affine::dot(&at, &strides)];
+                    value = planner.region.operands(value)[0];
+                    while let (None, Op::Reshape(_)) = (cx.source(value), planner.region.op(value)) {
+                        value = planner.region.operands(value)[0];
+                    }
+                    if !matches!(cx.source(value), Some(Source::Memory(_))) {
+                        return Err(Stop::Materialize(operand));
+                    }
+                }
                 None => return Err(Stop::Materialize(operand)),
             }
         }

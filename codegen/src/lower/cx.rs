@@ -382,14 +382,33 @@ impl<'r> Cx<'r> {
 
     /// The index in a tensor of shape `to` of the element at `coords` in one of shape `from` with as many elements.
     pub(super) fn reshape(&mut self, coords: &[Affine], from: &[usize], to: &[usize]) -> Eval<Vec<Affine>> {
+        match self.reshape_affine(coords, from, to) {
+            Some(moved) => Ok(moved),
+            None => self.unflatten(dot(coords, &dense_strides(from)), to),
+        }
+    }
+
+    /// [`Cx::reshape`] where no quotient has to be computed.
+    pub(super) fn reshape_affine(&self, coords: &[Affine], from: &[usize], to: &[usize]) -> Option<Vec<Affine>> {
         // Extents of 1 put in or taken out are by far the most common reshape.
         let wide = |extents: &[usize]| extents.iter().copied().filter(|&extent| extent != 1).collect::<Vec<_>>();
         if wide(from) == wide(to) {
             let mut moved = coords.iter().zip(from).filter(|(_, extent)| **extent != 1).map(|(coord, _)| coord.clone());
             let pick = |&extent: &usize| if extent == 1 { Affine::constant(0) } else { moved.next().expect("as many") };
-            return Ok(to.iter().map(pick).collect());
+            return Some(to.iter().map(pick).collect());
         }
-        self.unflatten(dot(coords, &dense_strides(from)), to)
+        let mut moved = vec![Affine::constant(0); to.len()];
+        let mut rest = dot(coords, &dense_strides(from));
+        let wide: Vec<usize> = (0..to.len()).filter(|&dim| to[dim] != 1).collect();
+        for &dim in wide.iter().skip(1).rev() {
+            let (outer, inner) = rest.split(to[dim] as i64, &|var| self.range_of(var))?;
+            moved[dim] = inner;
+            rest = outer;
+        }
+        if let Some(&first) = wide.first() {
+            moved[first] = rest;
+        }
+        Some(moved)
     }
 
     /// Scratch of a thread. Several bodies of one kernel that ask for the same name share the buffer.
@@ -477,6 +496,37 @@ impl<'r> Cx<'r> {
         Ok(reg)
     }
 
+    /// The register that holds the element of `value` at row-major position `linear`. Elementwise values of any shape
+    /// are one row to this, so that a reshape costs no arithmetic on indices unless a view lies behind it.
+    pub(super) fn eval_linear(&mut self, value: Value, linear: &Affine) -> Eval<Reg> {
+        let region = self.region;
+        let extents = region.shape(value);
+        if extents.len() <= 1 {
+            let coords: Vec<Affine> = extents.iter().map(|_| linear.clone()).collect();
+            return self.eval(value, &coords);
+        }
+        let key = (value, vec![linear.clone()]);
+        if let Some(&reg) = self.memo.iter().rev().find_map(|scope| scope.get(&key)) {
+            return Ok(reg);
+        }
+        let reg = match (self.sources.get(&value).cloned(), region.op(value)) {
+            (Some(Source::Memory(buffer)), _) => self.load_memory(buffer, linear.clone()),
+            (None, Op::Reshape(_) | Op::OptimizationBarrier | Op::StopGradient) => {
+                self.eval_linear(region.operands(value)[0], linear)?
+            }
+            (None, Op::Constant(constant)) if constant.splat_value().is_some() => self.compute(value, &[])?,
+            (None, op) if elementwise::is_elementwise(op) => {
+                self.compute_elementwise(value, |cx, operand| cx.eval_linear(operand, linear))?
+            }
+            _ => {
+                let coords = self.unflatten(linear.clone(), extents)?;
+                return self.eval(value, &coords);
+            }
+        };
+        self.memo.last_mut().expect("a scope is open").insert(key, reg);
+        Ok(reg)
+    }
+
     fn compute(&mut self, value: Value, coords: &[Affine]) -> Eval<Reg> {
         if let Some(source) = self.sources.get(&value).cloned() {
             return self.load_source(value, coords, &source);
@@ -498,17 +548,27 @@ impl<'r> Cx<'r> {
                 if elementwise::is_expensive(op) {
                     self.trace.expensive.push((value, coords.to_vec()));
                 }
-                let operands = region.operands(value);
-                let mut regs = Vec::with_capacity(operands.len());
-                for &operand in operands {
-                    regs.push(self.eval(operand, coords)?);
-                }
-                self.promote_all(&mut regs);
-                let from = region.dtype(operands[0]);
-                elementwise::emit(&mut self.b, op, from, dtype, &regs).map_err(Stop::Unsupported)
+                self.compute_elementwise(value, |cx, operand| cx.eval(operand, coords))
             }
             _ => Err(Stop::Unsupported(format!("{} has no lowering", op.mnemonic()))),
         }
+    }
+
+    /// Applies an elementwise op to its operands at the current element.
+    fn compute_elementwise(
+        &mut self,
+        value: Value,
+        mut operand_at: impl FnMut(&mut Self, Value) -> Eval<Reg>,
+    ) -> Eval<Reg> {
+        let region = self.region;
+        let operands = region.operands(value);
+        let mut regs = Vec::with_capacity(operands.len());
+        for &operand in operands {
+            regs.push(operand_at(self, operand)?);
+        }
+        self.promote_all(&mut regs);
+        let (op, from, dtype) = (region.op(value), region.dtype(operands[0]), region.dtype(value));
+        elementwise::emit(&mut self.b, op, from, dtype, &regs).map_err(Stop::Unsupported)
     }
 
     pub(super) fn scalar_constant(&mut self, scalar: Scalar) -> Reg {
@@ -526,11 +586,7 @@ impl<'r> Cx<'r> {
     fn load_source(&mut self, value: Value, coords: &[Affine], source: &Source) -> Eval<Reg> {
         match source {
             Source::Memory(buffer) => {
-                let linear = dot(coords, &dense_strides(self.region.shape(value)));
-                let (index, lane) = self.resolve(&linear);
-                let access = self.access(linear);
-                self.trace.loads.push((*buffer, access));
-                Ok(self.load(*buffer, index, lane))
+                Ok(self.load_memory(*buffer, dot(coords, &dense_strides(self.region.shape(value)))))
             }
             Source::Place { coords: at, buffer, index, lane_stride } if at == coords => {
                 Ok(self.load(*buffer, index.clone(), *lane_stride))
@@ -543,6 +599,13 @@ impl<'r> Cx<'r> {
             Source::Reg { coords: at, reg } if at == coords => Ok(*reg),
             Source::Place { .. } | Source::Kept { .. } | Source::Reg { .. } => Err(Stop::Materialize(value)),
         }
+    }
+
+    fn load_memory(&mut self, buffer: BufferId, linear: Affine) -> Reg {
+        let (index, lane) = self.resolve(&linear);
+        let access = self.access(linear);
+        self.trace.loads.push((buffer, access));
+        self.load(buffer, index, lane)
     }
 
     fn load(&mut self, buffer: BufferId, index: Index, lane_stride: i64) -> Reg {

@@ -23,7 +23,7 @@ pub(super) const LANES: u16 = 16;
 const BLOCK_NS: f64 = 4_000.0;
 
 /// One loop nest.
-struct Nest {
+pub(super) struct Nest {
     outs: Vec<(Value, BufferId)>,
     ranges: Vec<(i64, i64)>,
     axes: Vec<Axis>,
@@ -34,15 +34,27 @@ struct Nest {
 /// Lowers `outs` to one kernel.
 pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'r>> {
     let (mut cx, buffers) = planner.start("pointwise", outs);
-    let mut nests = Vec::new();
+    let outs: Vec<(Value, BufferId)> = outs.iter().map(|out| out.value).zip(buffers).collect();
+    let nests = plan(planner, &outs)?;
+    if planner.target.is_gpu() {
+        return super::gpu::pointwise(cx, nests.into_iter().map(|nest| (nest.outs, nest.ranges, nest.axes)).collect());
+    }
+    let (tasks, schedule) = tasks(&nests);
+    let split = dispatch(&mut cx, tasks)?;
+    Ok(Built { cx, split, schedule: KernelSchedule::Pointwise(schedule) })
+}
+
+/// The loop nests of results: one a shape, and a piece of it.
+pub(super) fn plan(planner: &Planner<'_>, outs: &[(Value, BufferId)]) -> Eval<Vec<Nest>> {
     let mut groups: Vec<(Vec<usize>, Vec<(Value, BufferId)>)> = Vec::new();
-    for (out, buffer) in outs.iter().zip(buffers) {
-        let shape = planner.region.shape(out.value);
+    for &(value, buffer) in outs {
+        let shape = planner.region.shape(value);
         match groups.iter_mut().find(|(extents, _)| extents == shape) {
-            Some((_, members)) => members.push((out.value, buffer)),
-            None => groups.push((shape.to_vec(), vec![(out.value, buffer)])),
+            Some((_, members)) => members.push((value, buffer)),
+            None => groups.push((shape.to_vec(), vec![(value, buffer)])),
         }
     }
+    let mut nests = Vec::new();
     for (extents, members) in groups {
         if extents.contains(&0) {
             continue;
@@ -53,20 +65,23 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'
             nests.push(plan_nest(planner, &members, ranges)?);
         }
     }
-    if planner.target.is_gpu() {
-        return super::gpu::pointwise(cx, nests.into_iter().map(|nest| (nest.outs, nest.ranges, nest.axes)).collect());
-    }
+    Ok(nests)
+}
+
+/// The nests as tasks.
+pub(super) fn tasks<'t, 'r>(nests: &'t [Nest]) -> (Vec<Task<'t, 'r>>, PointwiseSchedule) {
     let mut schedule = PointwiseSchedule::default();
     let mut tasks = Vec::new();
-    for nest in &nests {
-        let extents = nest.axes.iter().map(|axis| axis.extent).collect();
-        let before: u64 = tasks.iter().map(|task: &Task<'_, '_>| task.count).sum();
+    for nest in nests {
+        let before = tasks.len();
         tasks.extend(nest.tasks());
-        let after: u64 = tasks.iter().map(|task| task.count).sum();
-        schedule.nests.push(NestSchedule { extents, lanes: nest.lanes, tasks: after - before });
+        schedule.nests.push(NestSchedule {
+            extents: nest.axes.iter().map(|axis| axis.extent).collect(),
+            lanes: nest.lanes,
+            tasks: tasks[before..].iter().map(|task: &Task<'_, '_>| task.count).sum(),
+        });
     }
-    let split = dispatch(&mut cx, tasks)?;
-    Ok(Built { cx, split, schedule: KernelSchedule::Pointwise(schedule) })
+    (tasks, schedule)
 }
 
 /// Evaluates the results once on a throw-away kernel, to see what they touch; `vector` is the axis to vectorize.

@@ -17,8 +17,8 @@ use super::affine::{Affine, dense_strides, dot};
 use super::cx::{Cx, Eval, Source, Stop, Trace};
 use super::fold::{FOLD_LANES, Fold, Layout, memory_type};
 use super::nest::{Axis, Task, count, dispatch, merge, unflatten};
-use super::pointwise::LANES;
-use super::{Built, Out, Planner};
+use super::pointwise::{LANES, Nest};
+use super::{Built, Out, Planner, pointwise};
 use crate::kernel::{BinOp, BufferId, Index, LoopKind, Space, Ty};
 use crate::schedule::{FoldMode, KernelSchedule, RowSchedule, element_ns};
 
@@ -51,67 +51,73 @@ pub(super) struct Pass {
     pub(super) keep: Vec<Value>,
 }
 
-/// Lowers those of `outs` that fit the rows of the first reduction.
+/// Lowers as many of `outs` as one kernel can: the results around the first reduction's rows, and beside them (on the
+/// CPU) independent ones with rows of their own, or with none.
 pub(super) fn lower<'r>(planner: &mut Planner<'r>, reduces: &[Value], outs: &[Out]) -> Eval<(Built<'r>, Vec<Out>)> {
-    let region = planner.region;
-    let anchor = reduces[0];
-    let attrs = reduce_attrs(planner, anchor);
-    let extents = region.shape(region.operands(anchor)[0]).to_vec();
-    let kept: Vec<usize> = (0..extents.len()).filter(|dim| !attrs.dims.contains(dim)).collect();
-    let n_rows: u64 = kept.iter().map(|&dim| extents[dim] as u64).product();
-    let len: u64 = attrs.dims.iter().map(|&dim| extents[dim] as u64).product();
-    let fits_rows = |value: &Value| {
-        let operand = region.shape(region.operands(*value)[0]);
-        let dims = &reduce_attrs(planner, *value).dims;
-        dims.iter().map(|&dim| operand[dim] as u64).product::<u64>() == len
-            && operand.iter().map(|&extent| extent as u64).product::<u64>() == n_rows * len
-            && (operand.len() == extents.len() || n_rows * len > 0)
-    };
-    let group: Vec<Value> = reduces.iter().copied().filter(fits_rows).collect();
-    let levels = levels(planner, &group);
-    // Results of other sizes are left to a later kernel, and so are those of a group that only has the same size.
-    let size = |out: &&Out| region.n_elements(out.value) as u64;
-    let row_extents: Vec<usize> = kept.iter().map(|&dim| extents[dim]).collect();
-    let belongs = |out: &&Out| {
-        let shape = region.shape(out.value);
-        levels.get(&out.value).is_some_and(|&level| level > 0) || shape == extents || shape == row_extents
-    };
-    let fits = |out: &&Out| [n_rows, n_rows * len].contains(&size(out)) && belongs(out);
-    let done: Vec<Out> = outs.iter().filter(fits).copied().collect();
-    if done.is_empty() {
-        return Err(Stop::Materialize(*group.last().expect("the group has the anchor")));
+    let (cx, buffers) = planner.start("row", outs);
+    let mut open: Vec<(Out, BufferId)> = outs.iter().copied().zip(buffers).collect();
+    let mut pending = reduces.to_vec();
+    let mut done = Vec::new();
+    let mut parts = Vec::new();
+    while let Some(&anchor) = pending.first() {
+        let (mut rows, group, taken) = Rows::plan(planner, anchor, &pending, &open);
+        pending.retain(|reduce| !group.contains(reduce));
+        let planned = match taken.is_empty() {
+            true => Err(Stop::Materialize(*group.last().expect("the group has the anchor"))),
+            false => rows.choose_kept(planner),
+        };
+        match planned {
+            Ok(()) => {}
+            // What is left needs results of this kernel, or values in memory: it goes into another kernel.
+            Err(Stop::Materialize(_)) if !parts.is_empty() => continue,
+            Err(stop) => return Err(stop),
+        }
+        open.retain(|(out, _)| !taken.contains(out));
+        done.extend(taken);
+        if planner.target.is_gpu() {
+            return Ok((super::gpu::rows(planner, cx, &rows)?, done));
+        }
+        parts.push(rows);
     }
-    let (cx, buffers) = planner.start("row", &done);
-    let depth = group.iter().map(|reduce| levels[reduce]).max().unwrap_or(0);
-    let mut rows = Rows {
-        extents,
-        reduced: attrs.dims.clone(),
-        kept,
-        n_rows,
-        len,
-        passes: vec![Pass::default(); depth + 1],
-        row_outs: Vec::new(),
-    };
-    for &reduce in &group {
-        rows.passes[levels[&reduce] - 1].reduces.push(reduce);
-    }
-    for (out, buffer) in done.iter().zip(buffers) {
-        let is_row = size(&out) == n_rows && (len != 1 || levels.get(&out.value).is_some_and(|&level| level > 0));
-        match is_row {
-            true => rows.row_outs.push((out.value, buffer)),
-            false => rows.passes[levels.get(&out.value).copied().unwrap_or(0)].outs.push((out.value, buffer)),
+    let mut nests = Vec::new();
+    for (out, buffer) in open {
+        match pointwise::plan(planner, &[(out.value, buffer)]) {
+            Ok(planned) => {
+                nests.extend(planned);
+                done.push(out);
+            }
+            Err(Stop::Materialize(_)) => {}
+            Err(stop) => return Err(stop),
         }
     }
-    if rows.passes.last().is_some_and(|pass| pass.outs.is_empty()) {
-        rows.passes.pop();
+    Ok((lower_parts(planner, cx, &parts, &nests)?, done))
+}
+
+/// One kernel of several independent parts.
+fn lower_parts<'r>(planner: &Planner<'r>, mut cx: Cx<'r>, parts: &[Rows], nests: &[Nest]) -> Eval<Built<'r>> {
+    let mut walks = Vec::with_capacity(parts.len());
+    for rows in parts {
+        walks.push(Walk::plan(planner, rows)?);
     }
-    if len <= MAX_KEPT && !planner.target.is_gpu() {
-        rows.choose_kept(planner)?;
+    let mut tasks = Vec::new();
+    let mut schedules = Vec::new();
+    for walk in &walks {
+        let before = tasks.len();
+        tasks.extend(walk.tasks());
+        let n_tasks = tasks[before..].iter().map(|task| task.count).sum();
+        schedules.push(KernelSchedule::Row(walk.schedule(n_tasks)));
     }
-    if planner.target.is_gpu() {
-        return Ok((super::gpu::rows(planner, cx, &rows)?, done));
+    if !nests.is_empty() {
+        let (more, schedule) = pointwise::tasks(nests);
+        tasks.extend(more);
+        schedules.push(KernelSchedule::Pointwise(schedule));
     }
-    Ok((rows.lower_cpu(planner, cx)?, done))
+    let split = dispatch(&mut cx, tasks)?;
+    let schedule = match schedules.len() {
+        1 => schedules.remove(0),
+        _ => KernelSchedule::Several(schedules),
+    };
+    Ok(Built { cx, split, schedule })
 }
 
 pub(super) fn reduce_attrs<'r>(planner: &Planner<'r>, value: Value) -> &'r ReduceAttrs {
@@ -135,6 +141,62 @@ fn levels(planner: &Planner<'_>, group: &[Value]) -> HashMap<Value, usize> {
 }
 
 impl Rows {
+    /// The rows of `anchor`, the reductions over such rows, and those of `outs` that need nothing but them.
+    fn plan(
+        planner: &Planner<'_>,
+        anchor: Value,
+        reduces: &[Value],
+        outs: &[(Out, BufferId)],
+    ) -> (Self, Vec<Value>, Vec<Out>) {
+        let region = planner.region;
+        let attrs = reduce_attrs(planner, anchor);
+        let extents = region.shape(region.operands(anchor)[0]).to_vec();
+        let kept: Vec<usize> = (0..extents.len()).filter(|dim| !attrs.dims.contains(dim)).collect();
+        let n_rows: u64 = kept.iter().map(|&dim| extents[dim] as u64).product();
+        let len: u64 = attrs.dims.iter().map(|&dim| extents[dim] as u64).product();
+        let fits_rows = |value: &Value| {
+            let operand = region.shape(region.operands(*value)[0]);
+            let folded: u64 = reduce_attrs(planner, *value).dims.iter().map(|&dim| operand[dim] as u64).product();
+            folded == len && region.n_elements(*value) as u64 == n_rows
+        };
+        let group: Vec<Value> = reduces.iter().copied().filter(fits_rows).collect();
+        let levels = levels(planner, &group);
+        let depth = group.iter().map(|reduce| levels[reduce]).max().unwrap_or(0);
+        let reduced = attrs.dims.clone();
+        let mut passes = vec![Pass::default(); depth + 1];
+        for &reduce in &group {
+            passes[levels[&reduce] - 1].reduces.push(reduce);
+        }
+        let mut row_outs = Vec::new();
+        let mut taken = Vec::new();
+        for &(out, buffer) in outs {
+            let size = region.n_elements(out.value) as u64;
+            let slice = region.slice(&[out.value], &|value| planner.memory.contains_key(&value));
+            let is_pending = |value: &&Value| matches!(region.op(**value), Op::Reduce(_)) && reduces.contains(value);
+            let needs: Vec<&Value> = slice.iter().filter(is_pending).collect();
+            // What needs no reduction may have the same size by chance only.
+            let shape = region.shape(out.value);
+            let related = match needs.is_empty() {
+                true => shape == extents || shape.iter().eq(kept.iter().map(|&dim| &extents[dim])),
+                false => needs.iter().all(|reduce| group.contains(reduce)),
+            };
+            if !related || ![n_rows, n_rows * len].contains(&size) {
+                continue;
+            }
+            taken.push(out);
+            let level = levels[&out.value];
+            if size == n_rows && (len != 1 || level > 0) {
+                row_outs.push((out.value, buffer));
+            } else {
+                passes[level].outs.push((out.value, buffer));
+            }
+        }
+        if passes.last().is_some_and(|pass| pass.outs.is_empty()) {
+            passes.pop();
+        }
+        (Self { extents, reduced, kept, n_rows, len, passes, row_outs }, group, taken)
+    }
+
     /// Index of the current element of the row in a value that has one element for each of the iteration space.
     pub(super) fn full_coords(&self, cx: &mut Cx<'_>, value: Value) -> Eval<Vec<Affine>> {
         let coords = cx.coords();
@@ -255,6 +317,9 @@ impl Rows {
 
     /// Finds the expensive values that more than one pass computes at the current element.
     fn choose_kept(&mut self, planner: &Planner<'_>) -> Eval {
+        if self.len > MAX_KEPT || planner.target.is_gpu() {
+            return self.trace(planner).map(|_| ());
+        }
         let mut by_pass: Vec<Vec<Value>> = vec![Vec::new(); self.passes.len() + 1];
         let mut identity = HashMap::new();
         {
@@ -283,29 +348,6 @@ impl Rows {
         }
         Ok(())
     }
-
-    /// How rows are walked, and how their elements are laid over accumulators.
-    fn lower_cpu<'r>(&self, planner: &Planner<'r>, mut cx: Cx<'r>) -> Eval<Built<'r>> {
-        let ranges = self.ranges();
-        let (trace, n_insts) = self.trace(planner)?;
-        let kept = merge(&trace, &self.kept, &ranges);
-        let reduced = merge(&trace, &self.reduced, &ranges);
-        let mut walk = Walk { rows: self, kept, reduced, mode: FoldMode::Scalar, n_insts };
-        walk.choose_mode(planner)?;
-        let bytes: usize = trace.loads.len() * 4;
-        let row_ns = self.len as f64 * element_ns(n_insts, bytes, walk.lanes()) + 30.0;
-        let (tasks, n_tasks) = walk.tasks(row_ns);
-        let split = dispatch(&mut cx, tasks)?;
-        let schedule = KernelSchedule::Row(RowSchedule {
-            fold: walk.mode,
-            rows: self.n_rows,
-            len: self.len,
-            passes: self.passes.len() as u32,
-            kept: self.passes.iter().map(|pass| pass.keep.len() as u32).sum(),
-            tasks: n_tasks,
-        });
-        Ok(Built { cx, split, schedule })
-    }
 }
 
 /// A register of the type of a reduction's result, for probes.
@@ -324,12 +366,37 @@ pub(super) struct Walk<'a> {
     mode: FoldMode,
     /// Instructions of one element of the row, in all passes.
     n_insts: usize,
+    /// Elements it loads.
+    n_loads: usize,
 }
 
 impl<'a> Walk<'a> {
     /// One row after the other, element by element.
     pub(super) fn scalar(rows: &'a Rows, kept: Vec<Axis>, reduced: Vec<Axis>, n_insts: usize) -> Self {
-        Self { rows, kept, reduced, mode: FoldMode::Scalar, n_insts }
+        Self { rows, kept, reduced, mode: FoldMode::Scalar, n_insts, n_loads: 0 }
+    }
+
+    /// How rows are walked, and how their elements are laid over accumulators.
+    fn plan(planner: &Planner<'_>, rows: &'a Rows) -> Eval<Self> {
+        let ranges = rows.ranges();
+        let (trace, n_insts) = rows.trace(planner)?;
+        let kept = merge(&trace, &rows.kept, &ranges);
+        let reduced = merge(&trace, &rows.reduced, &ranges);
+        let mut walk = Self::scalar(rows, kept, reduced, n_insts);
+        walk.n_loads = trace.loads.len();
+        walk.choose_mode(planner)?;
+        Ok(walk)
+    }
+
+    fn schedule(&self, tasks: u64) -> RowSchedule {
+        RowSchedule {
+            fold: self.mode,
+            rows: self.rows.n_rows,
+            len: self.rows.len,
+            passes: self.rows.passes.len() as u32,
+            kept: self.rows.passes.iter().map(|pass| self.kept_values(pass).len() as u32).sum(),
+            tasks,
+        }
     }
 
     /// Row number `at`.
@@ -373,7 +440,8 @@ impl<'a> Walk<'a> {
     }
 
     /// One task a row, or a block of 16 rows side by side.
-    fn tasks<'t, 'r>(&'t self, row_ns: f64) -> (Vec<Task<'t, 'r>>, u64) {
+    fn tasks<'t, 'r>(&'t self) -> Vec<Task<'t, 'r>> {
+        let row_ns = self.rows.len as f64 * element_ns(self.n_insts, 4 * self.n_loads, self.lanes()) + 30.0;
         let ranges = self.rows.ranges();
         let mut tasks: Vec<Task<'t, 'r>> = Vec::new();
         if self.mode == FoldMode::Columns {
@@ -388,7 +456,7 @@ impl<'a> Walk<'a> {
                     body: Box::new(move |cx, at| {
                         cx.set_space(ranges.iter().copied());
                         let blocks = Axis { dims: columns.dims.clone(), first: 0, extent: blocks };
-                        let (at, block) = super::pointwise::split_last_digit(cx, &at, n_outer, blocks.extent);
+                        let (at, block) = pointwise::split_last_digit(cx, &at, n_outer, blocks.extent);
                         unflatten(cx, outer, &at);
                         let position = Index::constant(first as i64).plus_scaled(&block, i64::from(LANES));
                         columns.bind(cx, &position, 1);
@@ -414,8 +482,7 @@ impl<'a> Walk<'a> {
                 }),
             });
         }
-        let n_tasks = tasks.iter().map(|task| task.count).sum();
-        (tasks, n_tasks)
+        tasks
     }
 
     fn layout(&self) -> Layout {

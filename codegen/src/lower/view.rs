@@ -6,7 +6,7 @@
 use nnc_ir::Value;
 use nnc_ir::ops::{CompareDir, GatherAttrs, Op, PadAttrs};
 
-use super::affine::Affine;
+use super::affine::{Affine, dense_strides, dot};
 use super::cx::{Cx, Eval, Stop};
 use crate::kernel::{BinOp, Reg, Ty};
 
@@ -27,7 +27,8 @@ pub(super) fn is_view(op: &Op) -> bool {
     )
 }
 
-/// The operand and index that hold the element of `value` at `coords`, if that is decided while compiling.
+/// The operand and index that hold the element of `value` at `coords`, if that is decided while compiling and takes no
+/// arithmetic.
 pub(super) fn source_of(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Option<(Value, Vec<Affine>)>> {
     let region = cx.region;
     let operands = region.operands(value);
@@ -35,7 +36,10 @@ pub(super) fn source_of(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eva
     let extents = region.shape(operand);
     let moved = match region.op(value) {
         Op::OptimizationBarrier | Op::StopGradient => coords.to_vec(),
-        Op::Reshape(_) => cx.reshape(coords, region.shape(value), extents)?,
+        Op::Reshape(_) => match cx.reshape_affine(coords, region.shape(value), extents) {
+            Some(moved) => moved,
+            None => return Ok(None),
+        },
         Op::Transpose(permutation) => {
             let mut moved = vec![Affine::default(); coords.len()];
             for (coord, &dim) in coords.iter().zip(permutation) {
@@ -128,6 +132,10 @@ pub(super) fn eval(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Reg
         return cx.eval(operand, &moved);
     }
     match cx.region.op(value) {
+        Op::Reshape(_) => {
+            let linear = dot(coords, &dense_strides(cx.region.shape(value)));
+            cx.eval_linear(cx.region.operands(value)[0], &linear)
+        }
         Op::Pad(attrs) => pad(cx, attrs, value, coords),
         Op::Concatenate(dim) => concatenate(cx, *dim, value, coords),
         Op::Gather(attrs) => {

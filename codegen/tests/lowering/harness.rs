@@ -1,4 +1,5 @@
 //! Runs functions node by node, lowered and interpreted.
+#![allow(dead_code)]
 
 use std::sync::Arc;
 

@@ -580,7 +580,7 @@ pub struct ScanAttrs {
 pub enum FusionKind {
     /// Elementwise ops and views over one iteration space; one or several results.
     Pointwise,
-    /// Reductions along the same trailing dimensions together with what surrounds them, a row at a time.
+    /// Reductions along the same dimensions of one shape together with what surrounds them, a row at a time.
     Row,
     /// One contraction with elementwise work on its result.
     Contraction,

@@ -23,6 +23,8 @@ use nnc_ir::{Constant, Diagnostic, Graph, Op, Rewriter, TensorData, TensorType, 
 
 use crate::cost;
 
+mod transpose;
+
 /// How much may be computed, and stored, for one node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -99,6 +101,11 @@ fn fold(op: &Op, operands: &[&Constant], ty: &TensorType, budget: Budget) -> Opt
     if let (Op::Reshape(shape), [Constant::Dense { data, name }]) = (op, operands) {
         // The same bytes: shared, not copied.
         let data = TensorData { dtype: data.dtype, shape: shape.as_fixed()?, bytes: data.bytes.clone() };
+        return Some(Constant::Dense { data, name: derived_name(op, name.as_ref()) });
+    }
+    if let (Op::Transpose(permutation), [Constant::Dense { data, name }]) = (op, operands)
+        && let Some(data) = transpose::transpose(data, permutation)
+    {
         return Some(Constant::Dense { data, name: derived_name(op, name.as_ref()) });
     }
     let operand_types: Vec<TensorType> = operands.iter().map(|operand| operand.ty()).collect();

@@ -195,7 +195,7 @@ impl<'g> Growth<'g> {
                 }
             }
         }
-        self.join_rows();
+        self.join_readers(kind);
     }
 
     fn operand_shape(&self, node: Node) -> &'g Shape {
@@ -208,49 +208,43 @@ impl<'g> Growth<'g> {
         is_expression(self.op(node)) && !matches!(self.op(node), Op::RngBits(_)) && !self.is_repeated(node)
     }
 
-    /// Row clusters over the same dimensions of one tensor become one, which reads it once.
-    fn join_rows(&mut self) {
-        let clusters: Vec<Cluster> = self
-            .partition
-            .clusters()
-            .filter(|&cluster| self.partition.kind(cluster) == Some(FusionKind::Row))
-            .collect();
-        // The cluster that reads each tensor of its own full shape.
+    /// Clusters of one kind over the same space that read one tensor of its shape become one, which reads it once.
+    fn join_readers(&mut self, kind: FusionKind) {
+        let is_of_kind = |&cluster: &Cluster| self.partition.kind(cluster) == Some(kind);
+        let clusters: Vec<Cluster> = self.partition.clusters().filter(is_of_kind).collect();
+        // The cluster that reads each tensor of its own shape.
         let mut reader_of: BTreeMap<Value, Cluster> = BTreeMap::new();
         for cluster in clusters {
-            let full = self.row_full_shape(cluster);
+            let space = self.space(cluster);
             let mut inputs = extract(&self.partition, self.partition.members(cluster)).inputs;
-            inputs.retain(|&input| self.partition.graph.ty(input).shape == *full);
-            let into = inputs
-                .iter()
-                .filter_map(|input| reader_of.get(input))
-                .copied()
-                .find(|&into| self.partition.obstacle(into, cluster).is_none() && self.make_one_row(into, cluster));
-            let into = match into {
-                Some(into) => {
-                    self.partition.merge(into, cluster);
-                    into
-                }
-                None => cluster,
-            };
-            reader_of.extend(inputs.into_iter().map(|input| (input, into)));
+            inputs.retain(|&input| self.partition.graph.ty(input).shape == *space);
+            let candidates = inputs.iter().filter_map(|input| reader_of.get(input)).copied();
+            let into = candidates.into_iter().find(|&into| self.can_join(kind, into, cluster));
+            if let Some(into) = into {
+                self.partition.merge(into, cluster);
+            }
+            reader_of.extend(inputs.into_iter().map(|input| (input, into.unwrap_or(cluster))));
         }
     }
 
-    /// Whether two row clusters make a legal one together.
-    fn make_one_row(&self, lhs: Cluster, rhs: Cluster) -> bool {
+    /// Whether two clusters make a legal one together.
+    fn can_join(&self, kind: FusionKind, lhs: Cluster, rhs: Cluster) -> bool {
         let mut members = [self.partition.members(lhs), self.partition.members(rhs)].concat();
         members.sort_unstable();
+        if members.len() > MAX_MEMBERS || self.partition.obstacle(lhs, rhs).is_some() {
+            return false;
+        }
         let region = extract(&self.partition, &members);
-        members.len() <= MAX_MEMBERS
-            && region.inputs.len() + region.outputs.len() <= MAX_BUFFERS
-            && check_region(FusionKind::Row, &region.graph).is_ok()
+        region.inputs.len() + region.outputs.len() <= MAX_BUFFERS && check_region(kind, &region.graph).is_ok()
     }
 
-    fn row_full_shape(&self, cluster: Cluster) -> &'g Shape {
-        let is_reduce = |&&member: &&Node| matches!(self.op(member), Op::Reduce(_));
-        let reduce = self.partition.members(cluster).iter().find(is_reduce).expect("a row cluster has a reduction");
-        self.operand_shape(*reduce)
+    /// Shape that a row cluster reduces, or of a pointwise cluster's results.
+    fn space(&self, cluster: Cluster) -> &'g Shape {
+        let members = self.partition.members(cluster);
+        match members.iter().find(|&&member| matches!(self.op(member), Op::Reduce(_))) {
+            Some(&reduce) => self.operand_shape(reduce),
+            None => self.shape(*members.last().expect("a cluster has a member")),
+        }
     }
 
     /// What is left, from the results backward, so that a producer finds its readers together.
@@ -274,6 +268,7 @@ impl<'g> Growth<'g> {
                 }
             }
         }
+        self.join_readers(kind);
     }
 
     fn reads_directly(&self, member: Node, node: Node) -> bool {

@@ -260,6 +260,19 @@ fn rows_over_one_tensor_are_read_once() {
 }
 
 #[test]
+fn a_tensor_that_two_chains_read_is_read_once() {
+    check(
+        "func @f(%x: f32[64, 2048], %y: f32[64, 2048]) -> (a: f32[64, 2048], b: f32[64, 2048]) {
+          %0 = tanh %x : f32[64, 2048]
+          %1 = exponential %x : f32[64, 2048]
+          %2 = multiply %1, %y : f32[64, 2048]
+          return %0, %2
+        }",
+        &["pointwise: tanh exponential multiply -> f32[64, 2048] f32[64, 2048]"],
+    );
+}
+
+#[test]
 fn a_mask_from_a_stored_value_is_computed_again_where_it_is_used() {
     // The activation %2 is stored for the second contraction; its mask is not.
     check(

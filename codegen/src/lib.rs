@@ -7,6 +7,6 @@ pub mod cranelift;
 pub mod kernel;
 pub mod llvm;
 pub mod lower;
-mod math;
+pub mod math;
 pub mod schedule;
 pub mod target;

@@ -1,0 +1,379 @@
+//! The transcendental expansions against correctly rounded values: largest errors, special values, and the same bits
+//! from every emitter.
+
+use nnc_codegen::kernel::{Index, Kernel, KernelBuilder, LoopKind, Reg, interp, verify};
+use nnc_codegen::math;
+use nnc_ir::DType;
+
+mod support;
+
+const LANES: usize = 16;
+
+/// How a function is expanded.
+#[derive(Clone, Copy)]
+enum Expansion {
+    Unary(fn(&mut KernelBuilder, Reg) -> Reg),
+    Binary(fn(&mut KernelBuilder, Reg, Reg) -> Reg),
+}
+
+/// A kernel that applies the function to `len` elements, a multiple of the lanes.
+fn kernel(expansion: Expansion, dtype: DType, len: usize) -> Kernel {
+    let mut b = KernelBuilder::new("apply");
+    let x = b.arg("x", dtype, len, false);
+    let y = b.arg("y", dtype, len, false);
+    let out = b.arg("out", dtype, len, true);
+    b.for_loop((len / LANES) as u64, LoopKind::Serial, |b, chunk| {
+        let index = Index::term(chunk, LANES as i64);
+        let x = b.load(x, index.clone(), 1, LANES as u16, LANES as u16);
+        let result = match expansion {
+            Expansion::Unary(function) => function(b, x),
+            Expansion::Binary(function) => {
+                let y = b.load(y, index.clone(), 1, LANES as u16, LANES as u16);
+                function(b, x, y)
+            }
+        };
+        b.store(out, index, 1, LANES as u16, result);
+    });
+    b.finish()
+}
+
+/// Results of the interpreter for `f32` operands.
+fn apply_f32(expansion: Expansion, points: &[(f32, f32)]) -> Vec<f32> {
+    let len = points.len().next_multiple_of(LANES);
+    let pack = |pick: fn(&(f32, f32)) -> f32| {
+        let mut bytes: Vec<u8> = points.iter().flat_map(|point| pick(point).to_le_bytes()).collect();
+        bytes.resize(len * 4, 0);
+        bytes
+    };
+    let mut tensors = [pack(|point| point.0), pack(|point| point.1), vec![0; len * 4]];
+    let kernel = kernel(expansion, DType::F32, len);
+    verify(&kernel).unwrap_or_else(|faults| panic!("{}", faults.join("\n")));
+    interp::run(&kernel, &mut tensors, &[0, 1, 2]).unwrap();
+    let results = tensors[2].as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+    results.take(points.len()).collect()
+}
+
+/// Results of the interpreter for `f64` operands.
+fn apply_f64(expansion: Expansion, points: &[(f64, f64)]) -> Vec<f64> {
+    let len = points.len().next_multiple_of(LANES);
+    let pack = |pick: fn(&(f64, f64)) -> f64| {
+        let mut bytes: Vec<u8> = points.iter().flat_map(|point| pick(point).to_le_bytes()).collect();
+        bytes.resize(len * 8, 0);
+        bytes
+    };
+    let mut tensors = [pack(|point| point.0), pack(|point| point.1), vec![0; len * 8]];
+    let kernel = kernel(expansion, DType::F64, len);
+    verify(&kernel).unwrap_or_else(|faults| panic!("{}", faults.join("\n")));
+    interp::run(&kernel, &mut tensors, &[0, 1, 2]).unwrap();
+    let results = tensors[2].as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes));
+    results.take(points.len()).collect()
+}
+
+/// Error of `found` in units of the last place of `exact`, 0 for results that are equal or both NaN.
+fn ulps_f32(found: f32, exact: f64) -> f64 {
+    let rounded = exact as f32;
+    if found == rounded && (found != 0.0 || found.is_sign_negative() == rounded.is_sign_negative())
+        || found.is_nan() && exact.is_nan()
+    {
+        return 0.0;
+    }
+    if !found.is_finite() || !rounded.is_finite() || (exact == 0.0 && found != 0.0) {
+        // One step beyond the largest number is a rounding error, anything else is wrong.
+        let edge = f64::from(f32::MAX) * (1.0 + f64::from(f32::EPSILON));
+        let near = |value: f64| if value.is_infinite() { edge.copysign(value) } else { value };
+        let (found, exact) = (near(f64::from(found)), near(exact));
+        return if found.is_nan() || exact.is_nan() { f64::INFINITY } else { (found - exact).abs() / 2f64.powi(104) };
+    }
+    let exponent = (exact.abs().to_bits() >> 52) as i32 - 1023;
+    (f64::from(found) - exact).abs() / 2f64.powi(exponent.max(-126) - 23)
+}
+
+/// Numbers from every corner of the format: a sweep over all bit patterns, dense ranges, and special values.
+fn points_f32(n_sweep: u32) -> Vec<f32> {
+    let mut points: Vec<f32> = Vec::new();
+    let step = (u32::MAX / n_sweep) | 1;
+    points.extend((0..n_sweep).map(|at| f32::from_bits(at.wrapping_mul(step).wrapping_add(at & 0xff))));
+    points.extend((0..n_sweep).map(|at| (f64::from(at) / f64::from(n_sweep) * 24.0 - 12.0) as f32));
+    points.extend((0..n_sweep / 2).map(|at| (f64::from(at) / f64::from(n_sweep / 2) * 240.0 - 120.0) as f32));
+    for special in [
+        0.0,
+        f32::MIN_POSITIVE,
+        f32::from_bits(1),
+        1.0,
+        2.0,
+        0.5,
+        0.75,
+        3.0,
+        1e-3,
+        88.72284,
+        103.97208,
+        f32::MAX,
+        f32::INFINITY,
+        f32::NAN,
+    ] {
+        for bits in special.to_bits().saturating_sub(4)..special.to_bits() + 4 {
+            points.extend([f32::from_bits(bits), -f32::from_bits(bits)]);
+        }
+    }
+    points
+}
+
+/// Asserts the bound over points and returns nothing; the message names the worst operand.
+fn check_f32(name: &str, expansion: Expansion, exact: impl Fn(f64, f64) -> f64, bound: f64, points: &[(f32, f32)]) {
+    let results = apply_f32(expansion, points);
+    let errors =
+        points.iter().zip(&results).map(|(&(x, y), &found)| (ulps_f32(found, exact(x.into(), y.into())), x, y, found));
+    let (error, x, y, found) = errors.max_by(|lhs, rhs| lhs.0.total_cmp(&rhs.0)).unwrap();
+    println!("{name} f32: {error:.3} ULP at {x:e}, {y:e}");
+    assert!(error <= bound, "{name}({x:e}, {y:e}) = {found:e}, expected {:e}: {error} ULP", exact(x.into(), y.into()));
+}
+
+fn check_unary_f32(name: &str, function: fn(&mut KernelBuilder, Reg) -> Reg, exact: fn(f64) -> f64, bound: f64) {
+    let points: Vec<(f32, f32)> = points_f32(20_000).into_iter().map(|x| (x, 0.0)).collect();
+    check_f32(name, Expansion::Unary(function), |x, _| exact(x), bound, &points);
+}
+
+#[test]
+fn exp_f32() {
+    check_unary_f32("exp", math::exp, libm::exp, 1.0);
+}
+
+#[test]
+fn expm1_f32() {
+    check_unary_f32("expm1", math::expm1, libm::expm1, 1.5);
+}
+
+#[test]
+fn log_f32() {
+    check_unary_f32("log", math::log, libm::log, 1.0);
+}
+
+#[test]
+fn log1p_f32() {
+    check_unary_f32("log1p", math::log1p, libm::log1p, 1.5);
+}
+
+#[test]
+fn tanh_f32() {
+    check_unary_f32("tanh", math::tanh, libm::tanh, 2.5);
+}
+
+/// Without overflow on the way.
+fn exact_logistic(x: f64) -> f64 {
+    let e = libm::exp(-x.abs());
+    if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+}
+
+#[test]
+fn logistic_f32() {
+    check_unary_f32("logistic", math::logistic, exact_logistic, 2.5);
+}
+
+#[test]
+fn erf_f32() {
+    check_unary_f32("erf", math::erf, libm::erf, 1.5);
+}
+
+#[test]
+fn sin_f32() {
+    check_unary_f32("sin", math::sin, libm::sin, 1.0);
+}
+
+#[test]
+fn cos_f32() {
+    check_unary_f32("cos", math::cos, libm::cos, 1.0);
+}
+
+#[test]
+fn tan_f32() {
+    check_unary_f32("tan", math::tan, libm::tan, 2.0);
+}
+
+/// Pairs: every special value with every other, and random ones.
+fn pairs_f32() -> Vec<(f32, f32)> {
+    let special = [
+        0.0,
+        f32::from_bits(1),
+        f32::MIN_POSITIVE,
+        0.5,
+        0.999,
+        1.0,
+        1.5,
+        2.0,
+        3.0,
+        7.0,
+        16_777_217.0,
+        33_554_432.0,
+        1e20,
+        f32::MAX,
+        f32::INFINITY,
+        f32::NAN,
+    ];
+    let special: Vec<f32> = special.into_iter().flat_map(|x| [x, -x]).collect();
+    let mut pairs: Vec<(f32, f32)> = special.iter().flat_map(|&x| special.iter().map(move |&y| (x, y))).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 32) as u32
+    };
+    for _ in 0..20_000 {
+        pairs.push((f32::from_bits(next()), f32::from_bits(next())));
+        // Moderate bases with exponents that use the whole range of results.
+        let x = f32::from_bits((next() >> 6) + 0x3e80_0000);
+        let y = (f64::from(next()) / 2f64.powi(32) - 0.5) * 210.0 / f64::from(x.ln()).abs().max(1e-6);
+        pairs.push((x, y as f32));
+        pairs.push((y as f32, x));
+        pairs.push((-x, (y as f32).round()));
+    }
+    pairs
+}
+
+#[test]
+fn pow_f32() {
+    check_f32("pow", Expansion::Binary(math::pow), libm::pow, 1.5, &pairs_f32());
+}
+
+#[test]
+fn atan2_f32() {
+    check_f32("atan2", Expansion::Binary(math::atan2), libm::atan2, 2.0, &pairs_f32());
+}
+
+/// Every emitter computes the interpreter's bits.
+#[test]
+fn emitters_agree() {
+    let unary: [(&str, fn(&mut KernelBuilder, Reg) -> Reg); 10] = [
+        ("exp", math::exp),
+        ("expm1", math::expm1),
+        ("log", math::log),
+        ("log1p", math::log1p),
+        ("tanh", math::tanh),
+        ("logistic", math::logistic),
+        ("erf", math::erf),
+        ("sin", math::sin),
+        ("cos", math::cos),
+        ("tan", math::tan),
+    ];
+    let binary: [(&str, fn(&mut KernelBuilder, Reg, Reg) -> Reg); 2] = [("pow", math::pow), ("atan2", math::atan2)];
+    let unary = unary.map(|(name, function)| (name, Expansion::Unary(function)));
+    let binary = binary.map(|(name, function)| (name, Expansion::Binary(function)));
+    let pairs: Vec<(f32, f32)> = pairs_f32().into_iter().take(2048).collect();
+    for (name, expansion) in unary.into_iter().chain(binary) {
+        println!("{name}");
+        for dtype in [DType::F32, DType::F64] {
+            let bytes = |pick: fn(&(f32, f32)) -> f32| -> Vec<u8> {
+                match dtype {
+                    DType::F32 => pairs.iter().flat_map(|pair| pick(pair).to_le_bytes()).collect(),
+                    _ => pairs.iter().flat_map(|pair| f64::from(pick(pair)).powi(7).to_le_bytes()).collect(),
+                }
+            };
+            let tensors = [bytes(|pair| pair.0), bytes(|pair| pair.1), vec![0; pairs.len() * dtype.size()]];
+            support::check(&kernel(expansion, dtype, pairs.len()), &tensors, &[0, 1, 2]);
+        }
+    }
+}
+
+/// Error of `found` in units of the last place of `exact`, 0 for results that are equal or both NaN.
+fn ulps_f64(found: f64, exact: f64) -> f64 {
+    if found.to_bits() == exact.to_bits() || found.is_nan() && exact.is_nan() {
+        return 0.0;
+    }
+    if found.is_nan() || exact.is_nan() || found.is_sign_negative() != exact.is_sign_negative() {
+        return f64::INFINITY;
+    }
+    // Numbers of one sign are ordered as their bits are.
+    found.to_bits().abs_diff(exact.to_bits()) as f64
+}
+
+/// `f64` operands of the same kind as those of [`points_f32`].
+fn points_f64() -> Vec<f64> {
+    let mut points: Vec<f64> = points_f32(4000).into_iter().map(|x| f64::from(x) * 1.000_000_123_456_7).collect();
+    points.extend((0..20_000_u64).map(|at| f64::from_bits(at.wrapping_mul(0x9e37_79b9_7f4a_7c15))));
+    points.extend([0.0, f64::MIN_POSITIVE, f64::from_bits(1), 1.0, 709.78, 745.13, f64::MAX, f64::INFINITY]);
+    points.extend(points.clone().into_iter().map(|x| -x));
+    points
+}
+
+/// The oracle itself may be off by almost one unit.
+const LIBM_ERROR: f64 = 1.0;
+
+fn check_f64(name: &str, expansion: Expansion, exact: impl Fn(f64, f64) -> f64, bound: f64, points: &[(f64, f64)]) {
+    let results = apply_f64(expansion, points);
+    let errors = points.iter().zip(&results).map(|(&(x, y), &found)| (ulps_f64(found, exact(x, y)), x, y, found));
+    let (error, x, y, found) = errors.max_by(|lhs, rhs| lhs.0.total_cmp(&rhs.0)).unwrap();
+    println!("{name} f64: {error} ULP from libm at {x:e}, {y:e}");
+    let bound = bound + LIBM_ERROR;
+    assert!(error <= bound, "{name}({x:e}, {y:e}) = {found:e}, expected {:e}: {error} ULP", exact(x, y));
+}
+
+fn check_unary_f64(name: &str, function: fn(&mut KernelBuilder, Reg) -> Reg, exact: fn(f64) -> f64, bound: f64) {
+    let points: Vec<(f64, f64)> = points_f64().into_iter().map(|x| (x, 0.0)).collect();
+    check_f64(name, Expansion::Unary(function), |x, _| exact(x), bound, &points);
+}
+
+#[test]
+fn exp_f64() {
+    check_unary_f64("exp", math::exp, libm::exp, 1.0);
+}
+
+#[test]
+fn expm1_f64() {
+    check_unary_f64("expm1", math::expm1, libm::expm1, 1.5);
+}
+
+#[test]
+fn log_f64() {
+    check_unary_f64("log", math::log, libm::log, 1.0);
+}
+
+#[test]
+fn log1p_f64() {
+    check_unary_f64("log1p", math::log1p, libm::log1p, 1.5);
+}
+
+#[test]
+fn tanh_f64() {
+    check_unary_f64("tanh", math::tanh, libm::tanh, 2.5);
+}
+
+#[test]
+fn logistic_f64() {
+    check_unary_f64("logistic", math::logistic, exact_logistic, 2.5);
+}
+
+#[test]
+fn erf_f64() {
+    check_unary_f64("erf", math::erf, libm::erf, 1.5);
+}
+
+#[test]
+fn sin_f64() {
+    check_unary_f64("sin", math::sin, libm::sin, 1.0);
+}
+
+#[test]
+fn cos_f64() {
+    check_unary_f64("cos", math::cos, libm::cos, 1.0);
+}
+
+#[test]
+fn tan_f64() {
+    check_unary_f64("tan", math::tan, libm::tan, 2.0);
+}
+
+fn pairs_f64() -> Vec<(f64, f64)> {
+    let widen = |x: f32| f64::from(x) * if x.is_finite() && x.fract() != 0.0 { 1.000_000_123_456_7 } else { 1.0 };
+    let mut pairs: Vec<(f64, f64)> = pairs_f32().into_iter().take(40_000).map(|(x, y)| (widen(x), widen(y))).collect();
+    // Exponents that use the whole range of results.
+    pairs.extend(pairs.clone().into_iter().map(|(x, y)| (x, y * 7.0)));
+    pairs
+}
+
+#[test]
+fn pow_f64() {
+    check_f64("pow", Expansion::Binary(math::pow), libm::pow, 1.5, &pairs_f64());
+}
+
+#[test]
+fn atan2_f64() {
+    check_f64("atan2", Expansion::Binary(math::atan2), libm::atan2, 2.0, &pairs_f64());
+}

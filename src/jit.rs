@@ -4,7 +4,6 @@
 //! has met them before. Each compilation is recorded, so that recompiles can be seen ([`Jit::compilations`]). Machine
 //! code is shared by everything in the process that compiles the same function for the same shapes.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -40,7 +39,8 @@ pub struct Jit {
     weights: IndexMap<Arc<str>, TensorData>,
     options: Options,
     threads: usize,
-    instances: BTreeMap<Bindings, Instance>,
+    /// By element types and shapes of the inputs; few, so they are searched in order.
+    instances: Vec<(Vec<(DType, Vec<usize>)>, Instance)>,
     compilations: Vec<Compilation>,
 }
 
@@ -71,7 +71,7 @@ impl Jit {
     /// A function and the weights it names. Parameters are frozen into the code; see [`Jit::options`].
     pub fn new(func: Func, weights: IndexMap<Arc<str>, TensorData>) -> Self {
         let options = Options { freeze: true, ..Options::default() };
-        Self { func, weights, options, threads: 0, instances: BTreeMap::new(), compilations: Vec::new() }
+        Self { func, weights, options, threads: 0, instances: Vec::new(), compilations: Vec::new() }
     }
 
     /// Compiles with other options from here on; their `dims` are bound beside those the inputs give.
@@ -120,14 +120,24 @@ impl Jit {
     /// # Errors
     /// As for [`Jit::call`].
     pub fn prepare(&mut self, inputs: &[TensorData]) -> Result<&mut Instance, Error> {
-        let dims = bind_inputs(&self.func, inputs, &self.options.dims)?;
-        if !self.instances.contains_key(&dims) {
-            let options = Options { dims: dims.clone(), ..self.options.clone() };
-            let (executable, compilation) = compile_cached(&self.func, &self.weights, &options)?;
-            self.compilations.push(compilation);
-            self.instances.insert(dims.clone(), executable.instance(self.threads)?);
-        }
-        Ok(self.instances.get_mut(&dims).expect("the instance was just made"))
+        let same = |known: &[(DType, Vec<usize>)]| {
+            let pairs = known.iter().zip(inputs);
+            known.len() == inputs.len()
+                && pairs.into_iter().all(|(key, data)| key.0 == data.dtype && key.1 == data.shape)
+        };
+        let idx = match self.instances.iter().position(|(known, _)| same(known)) {
+            Some(idx) => idx,
+            None => {
+                let dims = bind_inputs(&self.func, inputs, &self.options.dims)?;
+                let options = Options { dims, ..self.options.clone() };
+                let (executable, compilation) = compile_cached(&self.func, &self.weights, &options)?;
+                self.compilations.push(compilation);
+                let key = inputs.iter().map(|data| (data.dtype, data.shape.clone())).collect();
+                self.instances.push((key, executable.instance(self.threads)?));
+                self.instances.len() - 1
+            }
+        };
+        Ok(&mut self.instances[idx].1)
     }
 }
 

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use indexmap::IndexMap;
 use nnc::jit::{bind_inputs, dtype_of, read_output};
+use nnc::runtime::profile::chrome_trace;
 use nnc::runtime::program::InputRole;
 use nnc::runtime::rng::philox4x32;
-use nnc::runtime::{Executable, artifact, device};
+use nnc::runtime::{Executable, Instance, artifact, device};
 use nnc::{Options, Target, compile};
 use nnc_ir::npy::{load_npy, load_npz, save_npz};
 use nnc_ir::{Bindings, DType, Diagnostic, Location, ParamKind, Scalar, TensorData, TensorType};
@@ -52,6 +53,12 @@ pub(super) struct Args {
     /// Fill inputs that are not given with uniform random numbers from this seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Time each launch (the best of --repeat runs), print them, and write a trace for chrome://tracing or Perfetto.
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
+    /// Runs to profile.
+    #[arg(long, default_value_t = 20, requires = "profile")]
+    repeat: usize,
     #[command(flatten)]
     func: FuncArgs,
     #[command(flatten)]
@@ -180,7 +187,7 @@ fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMa
     let compiled = compile(&selected.func, &selected.weights, &options)?;
     let executable = Executable::load(compiled.program, &*device)?;
     let named = expected.iter().map(|expected| expected.name.as_str()).zip(&arrays);
-    run_executable(&executable, named, args.threads)
+    run_executable(&executable, named, args)
 }
 
 fn run_artifact(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMap<String, TensorData>, Failure> {
@@ -216,21 +223,51 @@ fn run_artifact(args: &Args, given: IndexMap<String, TensorData>) -> Result<Inde
         return Err(faults.into());
     }
     let named = expected.iter().map(|expected| expected.name.as_str()).zip(&arrays);
-    run_executable(&executable, named, args.threads)
+    run_executable(&executable, named, args)
 }
 
 fn run_executable<'a>(
     executable: &Executable,
     inputs: impl Iterator<Item = (&'a str, &'a TensorData)>,
-    threads: usize,
+    args: &Args,
 ) -> Result<IndexMap<String, TensorData>, Failure> {
-    let mut instance = executable.instance(threads)?;
+    let mut instance = executable.instance(args.threads)?;
     for (name, data) in inputs {
         instance.write(name, &data.bytes)?;
     }
     instance.run()?;
+    if let Some(path) = &args.profile {
+        profile(&mut instance, args.repeat, path)?;
+    }
     let outputs = executable.program().outputs.iter().enumerate();
     outputs.map(|(idx, output)| Ok((output.name.clone(), read_output(&instance, idx)?))).collect()
+}
+
+/// Times every launch over several runs, prints the best of each, and writes the last run as a trace.
+fn profile(instance: &mut Instance, repeat: usize, path: &std::path::Path) -> Outcome {
+    let mut best = instance.profile_run()?;
+    let mut last = best.clone();
+    for _ in 1..repeat {
+        last = instance.profile_run()?;
+        for (best, time) in best.iter_mut().zip(&last) {
+            best.ns = best.ns.min(time.ns);
+        }
+    }
+    let total: u64 = best.iter().map(|time| time.ns).sum();
+    for time in &best {
+        let seconds = time.ns.max(1) as f64 * 1e-9;
+        eprintln!(
+            "{:>10.2} us {:>5.1} %  {:>7.1} GFLOP/s {:>7.1} GB/s  {}",
+            time.ns as f64 / 1e3,
+            100.0 * time.ns as f64 / total.max(1) as f64,
+            time.flops as f64 / seconds / 1e9,
+            time.bytes as f64 / seconds / 1e9,
+            time.label
+        );
+    }
+    eprintln!("{:>10.2} us in all", total as f64 / 1e3);
+    let name = instance.program().name.clone();
+    super::build::write_file(path, chrome_trace(&name, &last).as_bytes())
 }
 
 /// Name, type and, if they are few, the elements.

@@ -48,7 +48,8 @@ fn both_lines_are_named() {
     let found = faults(&make());
     assert_eq!(found.len(), 2, "{found:?}");
     let [rounded, forgotten] = [found[0].to_string(), found[1].to_string()];
-    for part in ["`rounded.weight`", "round_nearest_even", &line("the rounded layer"), &line("the gradient ends here")] {
+    for part in ["`rounded.weight`", "round_nearest_even", &line("the rounded layer"), &line("the gradient ends here")]
+    {
         assert!(rounded.contains(part), "{part} is not in: {rounded}");
     }
     for part in ["`forgotten.weight`", &line("the forgotten layer")] {

@@ -102,15 +102,20 @@ pub(crate) fn choose(facts: &Facts) -> ContractionSchedule {
 /// worth it.
 fn tile(rows: u64, cols: u64, facts: &Facts, orientation: Orientation) -> (u64, u64) {
     let tile_cols = share(cols, 64, LANES);
-    // Panels are copied once a tile, so tiles take all the rows they can.
+    // Panels are copied once a tile, so tiles take many rows.
     let most_rows = (MAX_TILE / tile_cols.next_multiple_of(LANES)).max(1);
     let mut tile_rows = share(rows, most_rows, 1);
     let tiles = |tile_rows: u64| facts.batches * rows.div_ceil(tile_rows) * cols.div_ceil(tile_cols);
     let tile_ns = |tile_rows: u64| product_cycles(tile_rows, tile_cols, facts.k) / 2.7;
-    while orientation != Orientation::Panels
-        && tiles(tile_rows) < 8
+    // Every tile copies its own panel: halving the rows must leave the copy a small part of the work.
+    let worth_copying = |tile_rows: u64| {
+        orientation != Orientation::Panels
+            || 3.0 * transpose_cycles(tile_cols * facts.k) <= product_cycles(tile_rows, tile_cols, facts.k)
+    };
+    while tiles(tile_rows) < 8
         && tile_rows >= 16
         && tile_ns(tile_rows.div_ceil(2)) > super::CHUNK_NS
+        && worth_copying(tile_rows.div_ceil(2))
     {
         tile_rows = tile_rows.div_ceil(2);
     }

@@ -118,7 +118,7 @@ fn pack_lhs(planner: &mut Planner<'_>, contraction: &Contraction<'_>, lhs: &Matr
         let (ranges, batch_axes) = (&ranges, &batch_axes);
         tasks.push(Task {
             count: batches * steps,
-            ns: (m * cols) as f64 * 0.25,
+            ns: (m * cols) as f64 * 0.5,
             body: Box::new(move |cx: &mut Cx<'_>, at: Index| {
                 cx.set_space(ranges.iter().copied());
                 let (batch, step) = split_last_digit(cx, &at, batches, steps);

@@ -195,11 +195,11 @@ pub(crate) fn element_ns(n_insts: usize, bytes: usize, lanes: u16) -> f64 {
     inst_ns * n_insts as f64 + 0.02 * bytes as f64
 }
 
-/// Kernels estimated below this run on one thread: a fork and join (some 150 ns between spinning threads) must pay.
-pub(crate) const SERIAL_NS: f64 = 4_000.0;
+/// Kernels estimated below this run on one thread: a fork and join must pay.
+pub(crate) const SERIAL_NS: f64 = 10_000.0;
 
 /// Work handed to a thread at a time.
-pub(crate) const CHUNK_NS: f64 = 2_000.0;
+pub(crate) const CHUNK_NS: f64 = 5_000.0;
 
 /// Iterations of a parallel loop handed out at a time, from the time of one.
 pub(crate) fn chunk(iteration_ns: f64, extent: u64) -> u64 {

@@ -17,8 +17,8 @@
 //! - Values that are results without a launch of their own (parameters, constants, repeats) are copied.
 //! - Launches are ordered so that the bytes live at once stay few, and live ranges are packed into the arena.
 //!
-//! Three files, in the order of the work: [`tasks`] says what must be done and after what, [`order`] puts it in line,
-//! [`arena`] packs what lives at the same time.
+//! Three files, in the order of the work: `tasks` says what must be done and after what, `order` puts it in line,
+//! `arena` packs what lives at the same time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -34,6 +34,7 @@ mod random;
 mod region;
 mod row;
 mod scatter;
+mod transpose;
 mod view;
 
 use cx::{Cx, Eval, Source, Stop};
@@ -253,6 +254,12 @@ impl<'r> Planner<'r> {
         }
         if let Some(&dot) = dots.last() {
             return contraction::lower(self, dot, outs);
+        }
+        if let (true, &[out]) = (reduces.is_empty(), outs)
+            && let Some(built) = transpose::lower(self, out)?
+        {
+            self.finish(built, outs);
+            return Ok(outs.to_vec());
         }
         let (built, done) = match reduces.is_empty() {
             true => (pointwise::lower(self, outs)?, outs.to_vec()),

@@ -291,3 +291,78 @@ fn gather_and_scatter() {
 }",
     );
 }
+
+#[test]
+fn empty_tensors_and_scalars() {
+    check(
+        "func @f(%e: f32[0, 5], %x: f32[4, 5], %s: f32[], %t: f32[], %k: f32[3, 0], %l: f32[0, 6]) -> (r: f32[0, 5]) {
+  %0 = add %e, %e : f32[0, 5]
+  %1 = reduce %e {kind = sum, dims = [0]} : f32[5]
+  %2 = reduce %e {kind = max, dims = [0, 1]} : f32[]
+  %3 = reduce %e {kind = prod, dims = [1]} : f32[0]
+  %4 = concatenate %e, %x {dim = 0} : f32[4, 5]
+  %5 = dot_general %k, %l {lhs_contract = [1], rhs_contract = [0]} : f32[3, 6]
+  %6 = multiply %s, %t : f32[]
+  %7 = reduce %s {kind = sum, dims = []} : f32[]
+  %8 = pad %e, %s {low = [2, 0], high = [1, 0], interior = [3, 0]} : f32[3, 5]
+  %9 = dot_general %s, %t : f32[]
+  %10 = reduce %x {kind = sum, dims = []} : f32[4, 5]
+  return %0
+}",
+    );
+}
+
+#[test]
+fn transposed_copies() {
+    check(
+        "func @f(%x: f32[70, 90], %y: f32[3, 40, 20], %z: f64[20, 30]) -> (r: f32[90, 70]) {
+  %0 = transpose %x {permutation = [1, 0]} : f32[90, 70]
+  %1 = transpose %y {permutation = [2, 0, 1]} : f32[20, 3, 40]
+  %2 = transpose %y {permutation = [0, 2, 1]} : f32[3, 20, 40]
+  %3 = transpose %z {permutation = [1, 0]} : f64[30, 20]
+  %4 = fusion %y {kind = pointwise} (%y: f32[3, 40, 20]) {
+    %0 = slice %y {start = [0, 3, 2], limit = [3, 39, 18], stride = [1, 1, 1]} : f32[3, 36, 16]
+    %1 = transpose %0 {permutation = [2, 1, 0]} : f32[16, 36, 3]
+    %2 = reshape %1 : f32[16, 108]
+    return %2
+  } : f32[16, 108]
+  return %0
+}",
+    );
+    assert_eq!(
+        lowered(
+            "func @f(%x: f32[70, 90]) -> (r: f32[90, 70]) {
+  %0 = transpose %x {permutation = [1, 0]} : f32[90, 70]
+  return %0
+}"
+        )[0]
+        .schedule
+        .to_string(),
+        "pack 64 in 2"
+    );
+}
+
+#[test]
+fn work_is_shared_out() {
+    let text = "func @f(%x: f32[301, 215], %b: f32[215], %w: f32[215, 100], %long: f32[70003]) -> (r: f32[301, 215]) {
+  %0 = fusion %x, %b {kind = pointwise} (%x: f32[301, 215], %b: f32[215]) {
+    %0 = broadcast_in_dim %b {dims = [1]} : f32[301, 215]
+    %1 = multiply %x, %0 : f32[301, 215]
+    %2 = divide %1, %x : f32[301, 215]
+    %3 = subtract %2, %0 : f32[301, 215]
+    %4 = maximum %3, %x : f32[301, 215]
+    return %4
+  } : f32[301, 215]
+  %1 = tanh %long : f32[70003]
+  %2 = reduce %x {kind = sum, dims = [1]} : f32[301]
+  %3 = reduce %x {kind = argmax, dims = [0]} : i64[215]
+  %4 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]} : f32[301, 100]
+  return %0
+}";
+    check_close(text, 1e-4);
+    let nodes = lowered(text);
+    for (idx, node) in nodes.iter().enumerate() {
+        let extent = node.kernels.last().expect("a kernel").kernel.parallel_extent();
+        assert!(extent > 1, "node {idx} runs on one thread: {}", node.schedule);
+    }
+}

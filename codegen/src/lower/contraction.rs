@@ -135,46 +135,46 @@ impl Contraction<'_> {
         let free = result[self.n_batch + self.n_lhs_free..].iter();
         operand_coords(&self.attrs.rhs_batch, &self.attrs.rhs_contract, result, free, contracted)
     }
+}
 
-    /// Where an operand lies, if it is a plain view of memory; else it must go there first.
-    pub(super) fn locate(&self, planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
-        let ranges: Vec<(i64, i64)> = planner.region.shape(operand).iter().map(|&extent| (0, extent as i64)).collect();
-        let mut cx = planner.probe(&ranges);
-        let coords = (0..ranges.len()).map(Affine::dim).collect::<Vec<_>>();
-        let (mut value, mut at) = (operand, coords);
-        loop {
-            if let Some(Source::Memory(buffer)) = cx.source(value) {
-                let buffer = *buffer;
-                let shape = planner.region.shape(value);
-                let linear = match at.as_slice() {
-                    [linear] if shape.len() != 1 => linear.clone(),
-                    _ => super::affine::dot(&at, &super::affine::dense_strides(shape)),
-                };
-                if linear.dims().count() != linear.terms.len() {
-                    return Err(Stop::Materialize(operand));
-                }
-                let strides = (0..ranges.len()).map(|dim| linear.stride(dim)).collect();
-                return Ok(Strided { buffer, offset: linear.offset, strides });
-            }
-            if !view::is_view(planner.region.op(value)) {
+/// Where an operand lies, if it is a plain view of memory; else it must go there first.
+pub(super) fn locate(planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
+    let ranges: Vec<(i64, i64)> = planner.region.shape(operand).iter().map(|&extent| (0, extent as i64)).collect();
+    let mut cx = planner.probe(&ranges);
+    let coords = (0..ranges.len()).map(Affine::dim).collect::<Vec<_>>();
+    let (mut value, mut at) = (operand, coords);
+    loop {
+        if let Some(Source::Memory(buffer)) = cx.source(value) {
+            let buffer = *buffer;
+            let shape = planner.region.shape(value);
+            let linear = match at.as_slice() {
+                [linear] if shape.len() != 1 => linear.clone(),
+                _ => super::affine::dot(&at, &super::affine::dense_strides(shape)),
+            };
+            if linear.dims().count() != linear.terms.len() {
                 return Err(Stop::Materialize(operand));
             }
-            match view::source_of(&mut cx, value, &at)? {
-                Some((source, moved)) => (value, at) = (source, moved),
-                // A reshape of a dense tensor is the tensor.
-                None if matches!(planner.region.op(value), Op::Reshape(_)) => {
-                    let strides = super::affine::dense_strides(planner.region.shape(value));
-                    at = vec![super::affine::dot(&at, &strides)];
+            let strides = (0..ranges.len()).map(|dim| linear.stride(dim)).collect();
+            return Ok(Strided { buffer, offset: linear.offset, strides });
+        }
+        if !view::is_view(planner.region.op(value)) {
+            return Err(Stop::Materialize(operand));
+        }
+        match view::source_of(&mut cx, value, &at)? {
+            Some((source, moved)) => (value, at) = (source, moved),
+            // A reshape of a dense tensor is the tensor.
+            None if matches!(planner.region.op(value), Op::Reshape(_)) => {
+                let strides = super::affine::dense_strides(planner.region.shape(value));
+                at = vec![super::affine::dot(&at, &strides)];
+                value = planner.region.operands(value)[0];
+                while let (None, Op::Reshape(_)) = (cx.source(value), planner.region.op(value)) {
                     value = planner.region.operands(value)[0];
-                    while let (None, Op::Reshape(_)) = (cx.source(value), planner.region.op(value)) {
-                        value = planner.region.operands(value)[0];
-                    }
-                    if !matches!(cx.source(value), Some(Source::Memory(_))) {
-                        return Err(Stop::Materialize(operand));
-                    }
                 }
-                None => return Err(Stop::Materialize(operand)),
+                if !matches!(cx.source(value), Some(Source::Memory(_))) {
+                    return Err(Stop::Materialize(operand));
+                }
             }
+            None => return Err(Stop::Materialize(operand)),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::cx::{Cx, Eval, Source, Stop};
 use super::super::nest::{Axis, Split, Task, dispatch, merge, unflatten};
 use super::super::pointwise::{LANES, split_last_digit};
 use super::super::{Arg, Built, Out, Planner};
-use super::{Contraction, Epilogue, Strided, merge_with};
+use super::{Contraction, Epilogue, Strided, locate, merge_with};
 use crate::kernel::{BufferId, Index, LoopKind, Space, Stmt, TileMatmul, TileTranspose};
 use crate::schedule::contraction::{Facts, choose, is_possible};
 use crate::schedule::{ContractionSchedule, KernelSchedule, Orientation, PackSchedule};
@@ -29,7 +29,7 @@ struct Matrix {
 
 /// Lowers the contraction if its operands are matrices: `false` if their dimensions do not merge so far.
 pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, outs: &[Out]) -> Eval<bool> {
-    let (lhs, rhs) = (contraction.locate(planner, contraction.lhs)?, contraction.locate(planner, contraction.rhs)?);
+    let (lhs, rhs) = (locate(planner, contraction.lhs)?, locate(planner, contraction.rhs)?);
     let Some((lhs, rhs, facts)) = matrices(planner, contraction, &lhs, &rhs) else { return Ok(false) };
     let schedule = match planner.given_schedule() {
         Some(KernelSchedule::Contraction(given)) if is_possible(&facts, given) => given.clone(),

@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation of graphs, giving graphs again.
 //!
 //! The reverse sweep appends the gradient computation to the forward graph: nodes are visited from the last to the
-//! first, each turns the cotangent of its result into cotangents of its operands by its rule ([`vjp`](mod@vjp)), and
+//! first, each turns the cotangent of its result into cotangents of its operands by its rule (`vjp`), and
 //! cotangents of one value are summed in the order in which they arrive. The outcome is ordinary IR: it is optimized
 //! together with the forward computation and can be differentiated again.
 //!

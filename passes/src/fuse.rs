@@ -9,9 +9,9 @@
 //! %0 = fusion %x, %w, %b {kind = contraction} (...) { the four nodes } : f32[64, 512]
 //! ```
 //!
-//! Nodes are first given [roles](roles): *free* ones (views, masks, scalar arithmetic) are copied into whatever reads
-//! them; the others are [partitioned](partition), each cluster growing as far as it pays and its
-//! [kind](kinds) allows, in this order:
+//! Nodes are first given roles (`fuse/roles.rs`): *free* ones (views, masks, scalar arithmetic) are copied into
+//! whatever reads them; the others are partitioned (`fuse/partition.rs`), each cluster growing as far as it pays and
+//! its kind allows ([`check_region`]), in this order:
 //!
 //! 1. *Contractions* take the elementwise work on their result, forward, and what only that work reads: bias,
 //!    activation, residual, the activation's mask in the backward pass, the optimizer's update of a weight.

@@ -1,7 +1,8 @@
 //! The pipeline: every pass by name, and the one place that holds their order.
 //!
 //! ```text
-//! verify → inline → erase_markers → (canonicalize → const_fold → cse → simplify → dce)* → layout → const_fold → dce → fuse
+//! verify → inline → erase_markers → (canonicalize → const_fold → cse → simplify → dce)*
+//!   → layout → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing

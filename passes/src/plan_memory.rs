@@ -17,8 +17,8 @@
 //! - Values that are results without a launch of their own (parameters, constants, repeats) are copied.
 //! - Launches are ordered so that the bytes live at once stay few, and live ranges are packed into the arena.
 //!
-//! Three files, in the order of the work: [`tasks`] says what must be done and after what, [`order`] puts it in line,
-//! [`arena`] packs what lives at the same time.
+//! Three files, in the order of the work: `tasks` says what must be done and after what, `order` puts it in line,
+//! `arena` packs what lives at the same time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -191,8 +191,11 @@ impl<'a> Layout<'a> {
             match tasks.list[task] {
                 Task::Launch(node) => layout.add_launch(at, node, &last_uses),
                 Task::Save { value, slot } => {
-                    let restored = |&task: &usize| matches!(tasks.list[task], Task::Copy { source: Source::Saved(other), .. } if other == slot);
-                    let end = order.iter().position(restored).expect("what is saved is restored");
+                    let restores = |&task: &usize| match tasks.list[task] {
+                        Task::Copy { source, .. } => source == Source::Saved(slot),
+                        Task::Launch(_) | Task::Save { .. } => false,
+                    };
+                    let end = order.iter().position(restores).expect("what is saved is restored");
                     let block = layout.add_block(bytes_of(tasks.graph, value), at, end);
                     layout.saved_blocks.insert(slot, block);
                 }

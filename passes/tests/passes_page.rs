@@ -20,7 +20,10 @@ fn page() -> String {
     for level in 0..=3 {
         let _ = writeln!(page, "| `-O{level}` | {} |", order(OptLevel { level, fuse: true }));
     }
-    page.push_str("\nThe passes in parentheses run again until nothing changes (at most the given number of rounds). `--no-fuse` leaves out `fuse`.\n");
+    page.push_str(
+        "\nThe passes in parentheses run again until nothing changes (at most the given number of rounds). `--no-fuse` \
+         leaves out `fuse`.\n",
+    );
     page.push_str("\n## Rewrite rules of `simplify`\n\n| rule | what becomes what |\n|---|---|\n");
     for rule in rules() {
         let doc = rule.doc.replace('|', "\\|").replace("->", "→");

@@ -1,6 +1,8 @@
 //! Training steps of the golden models, optimized and fused: every node lowered, run, and held against the reference
 //! interpreter; and how many kernels there are.
 
+// Other tests use the rest of it.
+#[allow(dead_code)]
 #[path = "lowering/harness.rs"]
 mod harness;
 mod support;

@@ -96,7 +96,7 @@ impl Contraction<'_> {
         epilogue: &Epilogue,
         ranges: &[(i64, i64)],
         vector: Option<&Axis>,
-    ) -> Eval<(Trace, (Option<Affine>, Option<Affine>))> {
+    ) -> Eval<(Trace, [Option<Affine>; 2])> {
         let mut cx = planner.probe(ranges);
         if let Some(axis) = vector {
             (cx.lanes, cx.active) = (LANES, LANES);
@@ -113,7 +113,7 @@ impl Contraction<'_> {
         let reg = cx.b.const_i64(ty, cx.lanes, 1);
         cx.set_source(self.dot, Source::Reg { coords: result.to_vec(), reg });
         epilogue.evaluate(&mut cx, &self.extents)?;
-        Ok((cx.trace, (lhs, rhs)))
+        Ok((cx.trace, [lhs, rhs]))
     }
 
     pub(super) fn lhs_free_dims(&self) -> Vec<usize> {

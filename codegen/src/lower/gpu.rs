@@ -5,7 +5,6 @@
 //!   tree through shared memory. Rows side by side: one thread a row.
 //! - Contractions: [`contraction`], tiles of both operands in shared memory.
 
-use nnc_ir::Value;
 use nnc_ir::ops::{CompareDir, Op};
 
 use super::cx::{Cx, Eval, Source};
@@ -13,7 +12,7 @@ use super::fold::{self, FOLD_LANES, Fold, Layout};
 use super::nest::{Axis, Split, count, merge, unflatten};
 use super::row::{Rows, Walk};
 use super::{Built, Planner, pointwise};
-use crate::kernel::{BinOp, BufferId, Index, LoopKind, Reg, Space, Stmt, Ty};
+use crate::kernel::{BinOp, Index, LoopKind, Reg, Space, Stmt, Ty};
 use crate::schedule::{FoldMode, KernelSchedule, NestSchedule, PointwiseSchedule, RowSchedule};
 
 mod contraction;
@@ -27,7 +26,7 @@ const THREADS: u64 = 256;
 const WHOLE: Split = Split { extent: 1, chunk: 1 };
 
 /// Results of one shape: where they go, the ranges of the iteration space, and its merged loops.
-pub(super) type GpuNest = (Vec<(Value, BufferId)>, Vec<(i64, i64)>, Vec<Axis>);
+pub(super) type GpuNest = (pointwise::Outs, Vec<(i64, i64)>, Vec<Axis>);
 
 /// Runs `body` where `position < end`; nowhere else if that is always so.
 fn guarded(cx: &mut Cx<'_>, position: &Index, end: u64, always: bool, body: impl FnOnce(&mut Cx<'_>) -> Eval) -> Eval {

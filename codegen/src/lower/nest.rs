@@ -78,14 +78,17 @@ pub(super) fn count(axes: &[Axis]) -> u64 {
     axes.iter().map(|axis| axis.extent).product()
 }
 
+/// Writes one iteration, given its number.
+pub(super) type Body<'t, 'r> = Box<dyn FnMut(&mut Cx<'r>, Index) -> Eval + 't>;
+
 /// Independent iterations of one kind.
 pub(super) struct Task<'t, 'r> {
     /// Number of iterations.
     pub(super) count: u64,
     /// Estimated time of one iteration.
     pub(super) ns: f64,
-    /// Writes one iteration, given its number.
-    pub(super) body: Box<dyn FnMut(&mut Cx<'r>, Index) -> Eval + 't>,
+    /// Writes one iteration.
+    pub(super) body: Body<'t, 'r>,
 }
 
 /// How a kernel's work is handed to threads.

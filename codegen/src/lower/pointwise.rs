@@ -22,9 +22,12 @@ pub(super) const LANES: u16 = 16;
 /// Work of one iteration of the parallel loop when one long loop is cut.
 const BLOCK_NS: f64 = 4_000.0;
 
+/// Results and where they go.
+pub(super) type Outs = Vec<(Value, BufferId)>;
+
 /// One loop nest.
 pub(super) struct Nest {
-    outs: Vec<(Value, BufferId)>,
+    outs: Outs,
     ranges: Vec<(i64, i64)>,
     axes: Vec<Axis>,
     lanes: u16,
@@ -46,7 +49,7 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'
 
 /// The loop nests of results: one a shape, and a piece of it.
 pub(super) fn plan(planner: &Planner<'_>, outs: &[(Value, BufferId)]) -> Eval<Vec<Nest>> {
-    let mut groups: Vec<(Vec<usize>, Vec<(Value, BufferId)>)> = Vec::new();
+    let mut groups: Vec<(Vec<usize>, Outs)> = Vec::new();
     for &(value, buffer) in outs {
         let shape = planner.region.shape(value);
         match groups.iter_mut().find(|(extents, _)| extents == shape) {

@@ -1,5 +1,4 @@
 //! Runs functions node by node, lowered and interpreted.
-#![allow(dead_code)]
 
 use std::sync::Arc;
 

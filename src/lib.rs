@@ -32,16 +32,18 @@
 //! ```
 //!
 //! This crate strings the others together: [`compile()`] runs passes, lowering and an emitter on one function; [`Jit`]
-//! does so on first call with new shapes; [`Trainer`] compiles whole training steps. The parts are [`ir`], [`passes`],
+//! does so on first call with new shapes; [`grad_fn()`] gives gradients as arrays; [`Trainer`] compiles whole training steps. The parts are [`ir`], [`passes`],
 //! [`codegen`], [`runtime`] and [`frontend`].
 
 pub mod compile;
 pub mod error;
+pub mod grad;
 pub mod jit;
 pub mod trainer;
 
 pub use compile::{Compiled, Options, compile};
 pub use error::Error;
+pub use grad::{GradFn, grad_fn};
 pub use jit::{Compilation, Jit, jit};
 pub use nnc_codegen as codegen;
 pub use nnc_codegen::assemble::Tier;

@@ -87,6 +87,22 @@ fn reductions_in_every_direction() {
 }
 
 #[test]
+fn positions_in_rows_shorter_than_a_fold() {
+    // All elements are on one side of 0, which must not stand in for the elements a short row lacks.
+    for len in [1, 3, 8, 9, 15] {
+        check(&format!(
+            "func @f(%x: f32[5, {len}]) -> (low: i64[5], high: i64[5]) {{
+  %0 = exponential %x : f32[5, {len}]
+  %1 = reduce %0 {{kind = argmin, dims = [1]}} : i64[5]
+  %2 = negate %0 : f32[5, {len}]
+  %3 = reduce %2 {{kind = argmax, dims = [1]}} : i64[5]
+  return %1, %3
+}}"
+        ));
+    }
+}
+
+#[test]
 fn softmax_is_one_kernel() {
     let text = "func @f(%x: f32[9, 21]) -> (r: f32[9, 21]) {
   %0 = fusion %x {kind = row} (%x: f32[9, 21]) {

@@ -45,8 +45,11 @@ pub fn compile(kernels: &[Kernel], arch: &str) -> Result<String, EmitError> {
     for kernel in kernels {
         let [x, y, z] = kernel.gpu_extents(false);
         if let Some(function) = module.get_function(&kernel.name) {
-            let bound = context.create_string_attribute("nvvm.maxntid", &format!("{x},{y},{z}"));
-            function.add_attribute(inkwell::attributes::AttributeLoc::Function, bound);
+            // One block a multiprocessor is enough: left to itself, the assembler spills registers to fit more.
+            for (name, value) in [("nvvm.maxntid", format!("{x},{y},{z}")), ("nvvm.minctasm", "1".to_string())] {
+                let bound = context.create_string_attribute(name, &value);
+                function.add_attribute(inkwell::attributes::AttributeLoc::Function, bound);
+            }
         }
     }
     module.verify().map_err(|error| fail(format!("LLVM: {error}")))?;

@@ -223,7 +223,12 @@ impl Team<'_> {
         cx.b.push(Stmt::Barrier);
         let mut half = FOLD_LANES / 2;
         while half > 0 {
-            let limit = cx.b.const_i64(Ty::I64, 1, half as i64);
+            // A lane of a short row that no element reached has no position, and its value is no candidate.
+            let limit = match positions {
+                Some(_) => half.min(self.rows.len.min(FOLD_LANES).saturating_sub(half)),
+                None => half,
+            };
+            let limit = cx.b.const_i64(Ty::I64, 1, limit as i64);
             let takes_part = cx.b.compare(CompareDir::Lt, member.lane, limit);
             cx.if_then(takes_part, |cx| {
                 let other = member.thread.clone().plus_const(half as i64);

@@ -154,7 +154,7 @@ impl Blocks<'_> {
         self.load(cx, thread, row, k_at, depth, true)?;
         self.load(cx, thread, column, k_at, depth, false)?;
         cx.b.push(Stmt::Barrier);
-        cx.for_loop(depth, LoopKind::Serial, |cx, k| {
+        cx.for_loop(depth, LoopKind::Unrolled, |cx, k| {
             let fetch = |cx: &mut Cx<'_>, tile: BufferId, width: u64, first: &Index| -> Vec<Reg> {
                 (0..width / SIDE)
                     .map(|part| {

@@ -122,6 +122,10 @@ fn arrange(
         }
         let fixed = ty.substitute(dims);
         match (seed, fixed.shape.as_fixed()) {
+            (Some(_), Some(_)) if !fits_memory(&fixed) => {
+                let message = format!("the random input has type {fixed}, which this machine has no memory for");
+                faults.push(Diagnostic::new(place(name), message));
+            }
             (Some(seed), Some(shape)) => arrays.push(random(seed, idx as u32, fixed.dtype, shape)),
             (Some(_), None) => {
                 let message = format!("the random input has type {ty}, expected --dim for each symbol");
@@ -142,6 +146,11 @@ fn arrange(
         faults.push(Diagnostic::new(place(&name), message));
     }
     if faults.is_empty() { Ok(arrays) } else { Err(faults.into()) }
+}
+
+/// Whether a tensor of this type can be allocated.
+fn fits_memory(ty: &TensorType) -> bool {
+    ty.bytes().is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
 }
 
 /// Uniform in [0, 1) for floats, small numbers for integers.

@@ -1,3 +1,6 @@
 //! What the test suites of nnc share.
 
+pub mod execute;
+pub mod filetest;
 pub mod golden;
+pub mod random;

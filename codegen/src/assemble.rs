@@ -366,6 +366,10 @@ impl Assembler<'_> {
 
     fn push(&mut self, kernel: &Kernel, args: Vec<Place>, chunk: u64, flops: u64, bytes: u64, label: String) {
         let (block, grid) = (kernel.gpu_extents(false), kernel.gpu_extents(true));
+        if grid.contains(&0) {
+            // An empty tensor has nothing to compute, and a GPU refuses an empty grid.
+            return;
+        }
         let key = Kernel { name: String::new(), ..kernel.clone() };
         let idx = *self.kernel_idx.entry(key).or_insert_with(|| {
             let shared = kernel.buffers.iter().filter(|buffer| buffer.space == Space::Shared);

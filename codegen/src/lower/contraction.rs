@@ -51,9 +51,17 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
         n_lhs_free: DotAttrs::free_dims(lhs_shape.len(), &attrs.lhs_batch, &attrs.lhs_contract).len(),
         contracted: attrs.lhs_contract.iter().map(|&dim| lhs_shape[dim]).collect(),
     };
+    let in_memory = |value: Value| planner.memory.contains_key(&value);
+    let needs_dot = |value: Value| region.slice(&[value], &in_memory).contains(&dot);
+    // Between the contraction and the result there may be elementwise work and views only.
     let consumes = |out: &&Out| {
+        let slice = region.slice(&[out.value], &in_memory);
+        let folds = |value: Value| {
+            matches!(region.op(value), Op::Reduce(_) | Op::DotGeneral(_) | Op::Scatter(_) | Op::Fusion(_))
+        };
         region.n_elements(out.value) == region.n_elements(dot)
-            && region.slice(&[out.value], &|value| planner.memory.contains_key(&value)).contains(&dot)
+            && slice.contains(&dot)
+            && !slice.iter().any(|&value| value != dot && folds(value) && !in_memory(value) && needs_dot(value))
     };
     let done: Vec<Out> = outs.iter().filter(consumes).copied().collect();
     if done.is_empty() {
@@ -206,33 +214,18 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
-    /// Index of the current element in a result; `shape` is that of the contraction, the first dimensions of the space.
-    fn out_coords(&self, cx: &mut Cx<'_>, shape: &[usize], value: Value) -> Eval<Vec<Affine>> {
-        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
-        cx.reshape(&coords, shape, cx.region.shape(value))
-    }
-
-    /// What to compute ahead of the loop over columns.
+    /// What to compute ahead of the loop over columns; `shape` is that of the contraction, the first dimensions of the
+    /// space.
     pub(super) fn hoist(&self, cx: &mut Cx<'_>, shape: &[usize]) -> Eval {
-        let mut roots = Vec::with_capacity(self.outs.len());
-        for &(value, _) in &self.outs {
-            roots.push((value, self.out_coords(cx, shape, value)?));
-        }
+        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
+        let roots = cx.roots(&self.outs, &coords, shape);
         cx.hoist(&roots)
     }
 
     /// Computes and stores all results at the current element.
     pub(super) fn evaluate(&self, cx: &mut Cx<'_>, shape: &[usize]) -> Eval {
-        let mut stored = Vec::with_capacity(self.outs.len());
-        for &(value, buffer) in &self.outs {
-            let coords = self.out_coords(cx, shape, value)?;
-            let reg = cx.eval(value, &coords)?;
-            stored.push((value, buffer, coords, reg));
-        }
-        for (value, buffer, coords, reg) in stored {
-            cx.store(value, buffer, &coords, reg);
-        }
-        Ok(())
+        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
+        cx.evaluate(&self.outs, &coords, shape)
     }
 
     /// Evaluates once in a throw-away context; `vector` is the axis to vectorize.

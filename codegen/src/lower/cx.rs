@@ -435,9 +435,37 @@ impl<'r> Cx<'r> {
         self.sources.get(&value)
     }
 
-    /// Stores a value's element at `coords` to its dense buffer.
-    pub(super) fn store(&mut self, value: Value, buffer: BufferId, coords: &[Affine], reg: Reg) {
-        let linear = dot(coords, &dense_strides(self.region.shape(value)));
+    /// Computes the element of each of `outs` that lies at the row-major position of `coords` in `extents`, then stores
+    /// them all: an operand may lie in a result's buffer.
+    pub(super) fn evaluate(&mut self, outs: &[(Value, BufferId)], coords: &[Affine], extents: &[usize]) -> Eval {
+        let linear = dot(coords, &dense_strides(extents));
+        let mut regs = Vec::with_capacity(outs.len());
+        for &(value, _) in outs {
+            regs.push(match self.reshape_affine(coords, extents, self.region.shape(value)) {
+                Some(moved) => self.eval(value, &moved)?,
+                None => self.eval_linear(value, &linear)?,
+            });
+        }
+        for (&(_, buffer), reg) in outs.iter().zip(regs) {
+            self.store(buffer, linear.clone(), reg);
+        }
+        Ok(())
+    }
+
+    /// What [`Cx::evaluate`] is about to evaluate, for [`Cx::hoist`].
+    pub(super) fn roots(
+        &self,
+        outs: &[(Value, BufferId)],
+        coords: &[Affine],
+        extents: &[usize],
+    ) -> Vec<(Value, Vec<Affine>)> {
+        let root = |&(value, _): &(Value, BufferId)| {
+            Some((value, self.reshape_affine(coords, extents, self.region.shape(value))?))
+        };
+        outs.iter().filter_map(root).collect()
+    }
+
+    fn store(&mut self, buffer: BufferId, linear: Affine, reg: Reg) {
         let (index, lane) = self.resolve(&linear);
         let access = self.access(linear);
         self.trace.stores.push((buffer, access));

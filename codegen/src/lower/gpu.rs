@@ -55,8 +55,7 @@ pub(super) fn pointwise<'r>(mut cx: Cx<'r>, nests: Vec<GpuNest>) -> Eval<Built<'
                     guarded(cx, &at, n_elements, n_elements.is_multiple_of(threads), |cx| {
                         cx.set_space(ranges.iter().copied());
                         unflatten(cx, axes, &at);
-                        let coords = cx.coords();
-                        pointwise::evaluate(cx, outs, &coords)
+                        pointwise::evaluate(cx, outs)
                     })
                 };
                 if nests.len() == 1 {

@@ -99,21 +99,14 @@ fn probe<'r>(
         (cx.lanes, cx.active) = (LANES, LANES);
         axis.bind(&mut cx, &Index::constant(0), 1);
     }
-    let coords = cx.coords();
-    evaluate(&mut cx, outs, &coords)?;
+    evaluate(&mut cx, outs)?;
     Ok(cx)
 }
 
-/// Computes all results at `coords`, then stores them: an operand may lie in a result's buffer.
-pub(super) fn evaluate(cx: &mut Cx<'_>, outs: &[(Value, BufferId)], coords: &[super::affine::Affine]) -> Eval {
-    let mut regs = Vec::with_capacity(outs.len());
-    for &(value, _) in outs {
-        regs.push(cx.eval(value, coords)?);
-    }
-    for (&(value, buffer), reg) in outs.iter().zip(regs) {
-        cx.store(value, buffer, coords, reg);
-    }
-    Ok(())
+/// Computes and stores all results at the current element.
+pub(super) fn evaluate(cx: &mut Cx<'_>, outs: &[(Value, BufferId)]) -> Eval {
+    let coords = cx.coords();
+    cx.evaluate(outs, &coords, cx.region.shape(outs[0].0))
 }
 
 /// Cuts the iteration space where sources change.
@@ -203,7 +196,7 @@ impl Nest {
         let body = move |cx: &mut Cx<'r>, at: Index| {
             cx.set_space(self.ranges.iter().copied());
             let Some((vector, outer)) = self.axes.split_last() else {
-                return evaluate(cx, &self.outs, &cx.coords());
+                return evaluate(cx, &self.outs);
             };
             // The piece's number is the innermost digit of the task's.
             let blocks = Axis { dims: Vec::new(), first: 0, extent: n_blocks };
@@ -226,12 +219,11 @@ impl Nest {
                 self.inner_loops(cx, rest, vector, base, length)
             });
         }
-        let coords = cx.coords();
-        let roots: Vec<_> = self.outs.iter().map(|&(value, _)| (value, coords.clone())).collect();
+        let roots = cx.roots(&self.outs, &cx.coords(), cx.region.shape(self.outs[0].0));
         cx.hoist(&roots)?;
         cx.vector_loop(length, self.lanes, |cx, at| {
             vector.bind(cx, &at.plus_scaled(base, 1), i64::from(self.lanes != 1));
-            evaluate(cx, &self.outs, &coords)
+            evaluate(cx, &self.outs)
         })
     }
 }

@@ -63,7 +63,7 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, reduces: &[Value], outs: &[Ou
         let (mut rows, group, taken) = Rows::plan(planner, anchor, &pending, &open);
         pending.retain(|reduce| !group.contains(reduce));
         let planned = match taken.is_empty() {
-            true => Err(Stop::Materialize(*group.last().expect("the group has the anchor"))),
+            true => Err(Stop::Materialize(last_independent(planner, &group, reduces))),
             false => rows.choose_kept(planner),
         };
         match planned {
@@ -127,6 +127,30 @@ pub(super) fn reduce_attrs<'r>(planner: &Planner<'r>, value: Value) -> &'r Reduc
     }
 }
 
+/// The last reduction of `group` that needs no pending reduction but those of the group; else the first one.
+fn last_independent(planner: &Planner<'_>, group: &[Value], pending: &[Value]) -> Value {
+    let needs_only_group = |value: &&Value| {
+        let slice = planner.region.slice(&[**value], &|value| planner.memory.contains_key(&value));
+        slice.iter().all(|needed| group.contains(needed) || !pending.contains(needed))
+    };
+    *group.iter().rev().find(needs_only_group).unwrap_or(&group[0])
+}
+
+/// Whether the rows of `reduce` are those of a reduction of `extents` by `attrs`, without arithmetic on indices.
+fn maps_onto(planner: &Planner<'_>, extents: &[usize], attrs: &ReduceAttrs, reduce: Value) -> bool {
+    let operand = planner.region.shape(planner.region.operands(reduce)[0]);
+    let other = &reduce_attrs(planner, reduce).dims;
+    let ranges: Vec<(i64, i64)> = extents.iter().map(|&extent| (0, extent as i64)).collect();
+    let cx = planner.probe(&ranges);
+    [true, false].into_iter().all(|folded| {
+        let from = (0..extents.len()).filter(|dim| attrs.dims.contains(dim) == folded);
+        let (coords, from): (Vec<Affine>, Vec<usize>) = from.map(|dim| (cx.coord(dim), extents[dim])).unzip();
+        let to: Vec<usize> =
+            (0..operand.len()).filter(|dim| other.contains(dim) == folded).map(|dim| operand[dim]).collect();
+        cx.reshape_affine(&coords, &from, &to).is_some()
+    })
+}
+
 /// How many passes must have ended before each value is known: those of the reductions it needs.
 fn levels(planner: &Planner<'_>, group: &[Value]) -> HashMap<Value, usize> {
     let mut levels: HashMap<Value, usize> = HashMap::new();
@@ -157,7 +181,7 @@ impl Rows {
         let fits_rows = |value: &Value| {
             let operand = region.shape(region.operands(*value)[0]);
             let folded: u64 = reduce_attrs(planner, *value).dims.iter().map(|&dim| operand[dim] as u64).product();
-            folded == len && region.n_elements(*value) as u64 == n_rows
+            folded == len && region.n_elements(*value) as u64 == n_rows && maps_onto(planner, &extents, attrs, *value)
         };
         let group: Vec<Value> = reduces.iter().copied().filter(fits_rows).collect();
         let levels = levels(planner, &group);
@@ -205,9 +229,18 @@ impl Rows {
 
     /// Index of the current row in a value that has one element a row.
     pub(super) fn row_coords(&self, cx: &mut Cx<'_>, value: Value) -> Eval<Vec<Affine>> {
-        let coords: Vec<Affine> = self.kept.iter().map(|&dim| cx.coord(dim)).collect();
-        let extents: Vec<usize> = self.kept.iter().map(|&dim| self.extents[dim]).collect();
+        let (coords, extents) = self.kept_space(cx);
         cx.reshape(&coords, &extents, cx.region.shape(value))
+    }
+
+    /// Index and extents of the dimensions that number the rows.
+    fn kept_space(&self, cx: &Cx<'_>) -> (Vec<Affine>, Vec<usize>) {
+        self.kept.iter().map(|&dim| (cx.coord(dim), self.extents[dim])).unzip()
+    }
+
+    /// Index and extents of the dimensions of a row.
+    fn reduced_space(&self, cx: &Cx<'_>) -> (Vec<Affine>, Vec<usize>) {
+        self.reduced.iter().map(|&dim| (cx.coord(dim), self.extents[dim])).unzip()
     }
 
     /// Index of the current element in the operand of one of the reductions.
@@ -216,8 +249,7 @@ impl Rows {
         let Op::Reduce(attrs) = region.op(reduce) else { unreachable!("the group holds reductions") };
         let operand = region.shape(region.operands(reduce)[0]);
         let kept = self.row_coords(cx, reduce)?;
-        let coords: Vec<Affine> = self.reduced.iter().map(|&dim| cx.coord(dim)).collect();
-        let from: Vec<usize> = self.reduced.iter().map(|&dim| self.extents[dim]).collect();
+        let (coords, from) = self.reduced_space(cx);
         let to: Vec<usize> = attrs.dims.iter().map(|&dim| operand[dim]).collect();
         let mut folded = cx.reshape(&coords, &from, &to)?.into_iter();
         let mut kept = kept.into_iter();
@@ -227,8 +259,7 @@ impl Rows {
 
     /// Position in the row, in row-major order of the reduced dimensions.
     pub(super) fn position(&self, cx: &Cx<'_>) -> Affine {
-        let coords: Vec<Affine> = self.reduced.iter().map(|&dim| cx.coord(dim)).collect();
-        let extents: Vec<usize> = self.reduced.iter().map(|&dim| self.extents[dim]).collect();
+        let (coords, extents) = self.reduced_space(cx);
         dot(&coords, &dense_strides(&extents))
     }
 
@@ -277,15 +308,8 @@ impl Rows {
             let coords = self.operand_coords(cx, reduce)?;
             operands.push(cx.eval(cx.region.operands(reduce)[0], &coords)?);
         }
-        let mut stored = Vec::with_capacity(pass.outs.len());
-        for &(value, buffer) in &pass.outs {
-            let coords = self.full_coords(cx, value)?;
-            let reg = cx.eval(value, &coords)?;
-            stored.push((value, buffer, coords, reg));
-        }
-        for (value, buffer, coords, reg) in stored {
-            cx.store(value, buffer, &coords, reg);
-        }
+        let coords = cx.coords();
+        cx.evaluate(&pass.outs, &coords, &self.extents)?;
         Ok(operands)
     }
 
@@ -295,24 +319,14 @@ impl Rows {
         for &reduce in &pass.reduces {
             roots.push((cx.region.operands(reduce)[0], self.operand_coords(cx, reduce)?));
         }
-        for &(value, _) in &pass.outs {
-            roots.push((value, self.full_coords(cx, value)?));
-        }
+        roots.extend(cx.roots(&pass.outs, &cx.coords(), &self.extents));
         Ok(roots)
     }
 
     pub(super) fn store_rows(&self, cx: &mut Cx<'_>) -> Eval {
         cx.phase = self.passes.len() as u32;
-        let mut stored = Vec::with_capacity(self.row_outs.len());
-        for &(value, buffer) in &self.row_outs {
-            let coords = self.row_coords(cx, value)?;
-            let reg = cx.eval(value, &coords)?;
-            stored.push((value, buffer, coords, reg));
-        }
-        for (value, buffer, coords, reg) in stored {
-            cx.store(value, buffer, &coords, reg);
-        }
-        Ok(())
+        let (coords, extents) = self.kept_space(cx);
+        cx.evaluate(&self.row_outs, &coords, &extents)
     }
 
     /// Finds the expensive values that more than one pass computes at the current element.

@@ -276,7 +276,7 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Op
                 collapsed_slice_dims: vec![0],
                 start_index_map: vec![0],
                 index_vector_dim: index_rank,
-                slice_sizes: std::iter::once(1).chain(shape[1..].iter().copied()).map(Into::into).collect(),
+                slice_sizes: std::iter::once(1).chain(shape[1..].iter().copied()).collect(),
                 ..GatherAttrs::default()
             };
             if random.below(2) == 0 {

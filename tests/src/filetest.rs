@@ -14,6 +14,7 @@
 //! // given x: [1.0, 2.0]            (run) contents of a parameter
 //! // gives y: [2.0, 4.0]            (run) a result
 //! // within: 1e-3                   (run) how far results may be from the interpreter's, as a share of the largest
+//!                                (`0 bits`: the very bits, zeros' signs too)
 //! // devices: cpu                   (run) not on the emulated GPU
 //! ```
 //!
@@ -34,7 +35,7 @@ use nnc_passes::autodiff::{trainable, value_and_grad};
 use nnc_passes::optimizer::{OptimizerSpec, train_step};
 use nnc_passes::pipeline::{PassManager, Step, pass, pipeline};
 
-use crate::execute::{Tensors, Weights, check_ways, cpu_ways, gpu_ways};
+use crate::execute::{Tensors, Weights, check_ways, cpu_ways, gpu_ways, same_bits};
 use crate::golden::{Scale, close};
 
 /// The folder of the file tests.
@@ -299,19 +300,27 @@ impl FileTest {
         }
         let expected = nnc_ir::interp::eval_func(func, weights, &inputs, dims)
             .map_err(|faults| format!("the interpreter: {}", render(self.source(), &faults)))?;
-        let within = self.directives("within").next().map(str::parse::<f64>).transpose();
+        let within = self.directives("within").next();
+        let to_the_bit = within == Some("0 bits");
+        let within = within.filter(|_| !to_the_bit).map(str::parse::<f64>).transpose();
         let within = within.map_err(|error| format!("within: {error}"))?;
         for (name, literal) in named("gives") {
             let data = expected.get(&name).ok_or_else(|| format!("there is no result {name}"))?;
             let relative = within.unwrap_or_else(|| crate::execute::allowed(data.dtype));
-            close(&tensor(literal, &data.ty())?, data, relative, Scale::Tensor)
-                .map_err(|why| format!("the interpreter: {name}: {why}"))?;
+            let given = tensor(literal, &data.ty())?;
+            close(&given, data, relative, Scale::Tensor).map_err(|why| format!("the interpreter: {name}: {why}"))?;
+            if to_the_bit {
+                same_bits(&given, data).map_err(|why| format!("the interpreter: {name}: {why}"))?;
+            }
         }
         let mut ways = cpu_ways();
         if self.directives("devices").next() != Some("cpu") {
             ways.extend(gpu_ways());
         }
-        check_ways(func, weights, &inputs, dims, &ways, Some(&expected), within)?;
+        let found = check_ways(func, weights, &inputs, dims, &ways, Some(&expected), within)?;
+        for (name, data) in expected.iter().filter(|_| to_the_bit) {
+            same_bits(data, &found[name]).map_err(|why| format!("against the interpreter: {name}: {why}"))?;
+        }
         Ok(String::new())
     }
 

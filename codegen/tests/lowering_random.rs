@@ -36,7 +36,7 @@ impl Maker {
     }
 
     /// Another view of `x`, or elementwise work on it.
-    fn step(&mut self, b: &mut Builder<'_>, x: Value, pool: &mut Vec<Value>) -> Value {
+    fn step(&mut self, b: &mut Builder<'_>, x: Value, pool: &[Value]) -> Value {
         let shape = Self::shape(b, x);
         let rank = shape.len();
         let fixed = |extent: usize| Dim::from(extent);
@@ -53,7 +53,7 @@ impl Maker {
                     let at = self.below(rank - 1);
                     let merged = to[at] * to[at + 1];
                     to.splice(at..at + 2, [merged]);
-                } else if let Some(at) = (0..rank).find(|&dim| to[dim] % 2 == 0 && to[dim] > 0) {
+                } else if let Some(at) = (0..rank).find(|&dim| to[dim].is_multiple_of(2) && to[dim] > 0) {
                     let half = to[at] / 2;
                     to.splice(at..=at, [2, half]);
                 } else {
@@ -143,12 +143,12 @@ impl Maker {
         for _ in 0..3 + self.below(8) {
             let from = pool.len() - 1 - self.below(pool.len().min(3));
             let x = pool[from];
-            let next = self.step(&mut b, x, &mut pool);
+            let next = self.step(&mut b, x, &pool);
             pool.push(next);
-            if self.below(6) == 0 {
-                if let Some(dot) = self.dot(&mut b, &pool) {
-                    pool.push(dot);
-                }
+            if self.below(6) == 0
+                && let Some(dot) = self.dot(&mut b, &pool)
+            {
+                pool.push(dot);
             }
         }
         let last = *pool.last().expect("values");
@@ -167,16 +167,11 @@ impl Maker {
         if lhs_shape.iter().product::<usize>() * rhs_shape.iter().product::<usize>() > 40_000 {
             return None;
         }
-        for lhs_dim in 0..lhs_shape.len() {
-            for rhs_dim in 0..rhs_shape.len() {
-                if lhs_shape[lhs_dim] == rhs_shape[rhs_dim] {
-                    let attrs =
-                        DotAttrs { lhs_contract: vec![lhs_dim], rhs_contract: vec![rhs_dim], ..DotAttrs::default() };
-                    return b.dot(lhs, rhs, attrs).ok();
-                }
-            }
-        }
-        None
+        let at_lhs = |&extent: &usize| Some((lhs_shape.iter().position(|&other| other == extent)?, extent));
+        let (lhs_dim, extent) = rhs_shape.iter().find_map(at_lhs)?;
+        let rhs_dim = rhs_shape.iter().position(|&other| other == extent)?;
+        let attrs = DotAttrs { lhs_contract: vec![lhs_dim], rhs_contract: vec![rhs_dim], ..DotAttrs::default() };
+        b.dot(lhs, rhs, attrs).ok()
     }
 }
 

@@ -95,8 +95,8 @@ pub(super) fn rows<'r>(planner: &Planner<'r>, mut cx: Cx<'r>, rows: &Rows) -> Ev
     let innermost = (0..rows.extents.len()).rev().find(|&dim| rows.extents[dim] != 1);
     let side_by_side = innermost.is_some_and(|dim| rows.reduced.contains(&dim));
     let (fold, tasks) = if side_by_side && rows.len > 1 {
-        let team = Team { rows, kept, reduced };
-        team.lower(&mut cx)?;
+        let threads = HalfWarp { rows, kept, reduced };
+        threads.lower(&mut cx)?;
         (FoldMode::Threads, rows.n_rows.div_ceil(THREADS / FOLD_LANES))
     } else {
         let threads = rows.n_rows.clamp(1, THREADS);
@@ -115,36 +115,36 @@ pub(super) fn rows<'r>(planner: &Planner<'r>, mut cx: Cx<'r>, rows: &Rows) -> Ev
 }
 
 /// 16 threads a row.
-struct Team<'a> {
+struct HalfWarp<'a> {
     rows: &'a Rows,
     kept: Vec<Axis>,
     reduced: Vec<Axis>,
 }
 
-/// What a thread of a team is.
+/// What one of the threads is.
 struct Member {
     /// Number of the thread in the block.
     thread: Index,
     /// First thread of the row.
-    team: Index,
+    first: Index,
     lane: Reg,
     row: Index,
 }
 
-impl Team<'_> {
+impl HalfWarp<'_> {
     fn lower(&self, cx: &mut Cx<'_>) -> Eval {
-        let teams = THREADS / FOLD_LANES;
-        cx.for_loop(self.rows.n_rows.div_ceil(teams), LoopKind::Grid(0), |cx, block| {
+        let rows = THREADS / FOLD_LANES;
+        cx.for_loop(self.rows.n_rows.div_ceil(rows), LoopKind::Grid(0), |cx, block| {
             cx.for_loop(THREADS, LoopKind::Thread(0), |cx, thread| {
                 let position = cx.index_reg(&thread);
                 let lanes = cx.b.const_i64(Ty::I64, 1, FOLD_LANES as i64);
-                let team = cx.b.div(position, lanes);
+                let number = cx.b.div(position, lanes);
                 let lane = cx.b.binary(BinOp::Rem, position, lanes);
-                let row = Index::term(team, 1).plus_scaled(&block, teams as i64);
-                let team = Index::term(team, FOLD_LANES as i64);
+                let row = Index::term(number, 1).plus_scaled(&block, rows as i64);
+                let first = Index::term(number, FOLD_LANES as i64);
                 cx.set_space(self.rows.ranges().iter().copied());
                 unflatten(cx, &self.kept, &row);
-                self.row(cx, &Member { thread, team, lane, row })
+                self.row(cx, &Member { thread, first, lane, row })
             })
         })
     }
@@ -248,7 +248,7 @@ impl Team<'_> {
             cx.b.push(Stmt::Barrier);
             half /= 2;
         }
-        let result = cx.b.load_scalar(positions.unwrap_or(values), member.team.clone());
+        let result = cx.b.load_scalar(positions.unwrap_or(values), member.first.clone());
         Ok(match positions {
             Some(_) => cx.b.cast(Ty::I64, result),
             None => fold.result(&mut cx.b, result),

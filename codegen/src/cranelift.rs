@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cranelift::codegen::control::ControlPlane;
 use cranelift::codegen::ir::{Signature, UserFuncName};
 use cranelift::codegen::isa::OwnedTargetIsa;
-use cranelift::module::{FuncId, Linkage, Module, ModuleReloc, default_libcall_names};
+use cranelift::module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, default_libcall_names};
 use cranelift::object::{ObjectBuilder, ObjectModule};
 use cranelift::prelude::*;
 use rayon::prelude::*;
@@ -135,10 +135,10 @@ impl Imports {
         }
     }
 
-    fn declare(module: &mut ObjectModule, isa: &dyn isa::TargetIsa) -> cranelift::module::ModuleResult<Self> {
+    fn declare(module: &mut ObjectModule, isa: &dyn isa::TargetIsa) -> Result<Self, Box<ModuleError>> {
         let mut ids = [FuncId::from_u32(0); 4];
         for (id, (name, signature)) in ids.iter_mut().zip(Self::signatures(isa)) {
-            *id = module.declare_function(name, Linkage::Import, &signature)?;
+            *id = module.declare_function(name, Linkage::Import, &signature).map_err(Box::new)?;
         }
         Ok(Self::from_ids(isa, ids))
     }

@@ -105,7 +105,7 @@ fn piece_type(ty: Ty) -> Type {
 
 /// Whether registers of this type are held in pieces.
 fn in_pieces(reg: RegType) -> bool {
-    reg.lanes > 1 && reg.lanes % 4 == 0 && !matches!(reg.ty, Ty::I64 | Ty::F64)
+    reg.lanes > 1 && reg.lanes.is_multiple_of(4) && !matches!(reg.ty, Ty::I64 | Ty::F64)
 }
 
 fn int_cc(dir: CompareDir, signed: bool) -> IntCC {

@@ -250,13 +250,11 @@ impl Machine<'_> {
         for stmt in body {
             match stmt {
                 Stmt::Let(reg, inst) => {
-                    for idx in 0..threads.len() {
-                        if threads[idx].active {
-                            let mut thread = std::mem::replace(&mut threads[idx], Thread::empty());
-                            let outcome = self.inst(&mut thread, *reg, inst);
-                            threads[idx] = thread;
-                            outcome?;
-                        }
+                    for thread in threads.iter_mut().filter(|thread| thread.active) {
+                        let mut taken = std::mem::replace(thread, Thread::empty());
+                        let outcome = self.inst(&mut taken, *reg, inst);
+                        *thread = taken;
+                        outcome?;
                     }
                 }
                 Stmt::Store { buffer, index, lane_stride, active, value } => {

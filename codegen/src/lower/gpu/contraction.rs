@@ -82,8 +82,8 @@ pub(in crate::lower) fn lower<'r>(
         contracted: merge(&trace, &contracted, &ranges),
         lhs_along_k: along_k(operands[0].as_ref()),
         rhs_along_k: along_k(operands[1].as_ref()),
-        lhs_tile: cx.scratch("lhs_tile", dtype, (tile_m * TILE_K) as usize, Space::Shared),
-        rhs_tile: cx.scratch("rhs_tile", dtype, (tile_n * TILE_K) as usize, Space::Shared),
+        lhs_tile: cx.scratch("lhs_tile", dtype, (pitch(tile_m) * TILE_K) as usize, Space::Shared),
+        rhs_tile: cx.scratch("rhs_tile", dtype, (pitch(tile_n) * TILE_K) as usize, Space::Shared),
         sums: cx.scratch("sums", dtype, (tile_m * tile_n / (SIDE * SIDE)) as usize, Space::Local),
     };
     let batches = product(&contraction.extents[..contraction.n_batch]);
@@ -112,6 +112,12 @@ pub(in crate::lower) fn lower<'r>(
 /// Rows (or columns) of a tile: a multiple of the threads along the side.
 fn tile(extent: u64) -> u64 {
     SIDE * extent.div_ceil(SIDE).clamp(1, MAX_MICRO).next_power_of_two()
+}
+
+/// Distance between rows of a tile in shared memory: one more than their width, so that threads which store along the
+/// contracted index, each to another row, do not all meet in one bank.
+fn pitch(width: u64) -> u64 {
+    width + 1
 }
 
 /// Quotient and remainder of an index below `base * count`.
@@ -158,7 +164,7 @@ impl Blocks<'_> {
             let fetch = |cx: &mut Cx<'_>, tile: BufferId, width: u64, first: &Index| -> Vec<Reg> {
                 (0..width / SIDE)
                     .map(|part| {
-                        let index = Index::constant((part * SIDE) as i64).plus_scaled(&k, width as i64);
+                        let index = Index::constant((part * SIDE) as i64).plus_scaled(&k, pitch(width) as i64);
                         cx.b.load_scalar(tile, index.plus_scaled(first, 1))
                     })
                     .collect()
@@ -214,7 +220,7 @@ impl Blocks<'_> {
                 // Other threads than the ones that read an element store the results.
                 let read: Vec<BufferId> = cx.trace.loads.drain(seen..).map(|(buffer, _)| buffer).collect();
                 cx.trace.scattered.extend(read);
-                let index = Index::term(k, width as i64).plus(free, 1);
+                let index = Index::term(k, pitch(width) as i64).plus(free, 1);
                 cx.b.store_scalar(tile, index, element);
                 Ok(())
             })?;

@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --features llvm --bench fusion`; pin it (`taskset -c 0`) for steady numbers on one thread.
 
+#![allow(missing_docs, reason = "criterion makes undocumented functions")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use ndarray::{Array1, Array2};
 use nnc::passes::pipeline::OptLevel;

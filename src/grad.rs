@@ -117,7 +117,8 @@ impl GradFn {
 #[cfg(test)]
 mod tests {
     use ndarray::array;
-    use nnc_frontend::prelude::*;
+    use nnc_frontend::module::Module as _;
+    use nnc_frontend::nn::Linear;
 
     use super::*;
 

@@ -33,6 +33,9 @@ pub struct Compilation {
     pub peak_bytes: u64,
 }
 
+/// Element types and shapes of the inputs of one call.
+type Signature = Vec<(DType, Vec<usize>)>;
+
 /// A function that compiles itself on first call with new shapes.
 pub struct Jit {
     func: Func,
@@ -40,7 +43,7 @@ pub struct Jit {
     options: Options,
     threads: usize,
     /// By element types and shapes of the inputs; few, so they are searched in order.
-    instances: Vec<(Vec<(DType, Vec<usize>)>, Instance)>,
+    instances: Vec<(Signature, Instance)>,
     compilations: Vec<Compilation>,
 }
 

@@ -669,7 +669,7 @@ impl Emitter<'_> {
         let ty = self.reg_type(operand).ty;
         let mut values = match self.repr(operand) {
             Repr::Pieces(mut pieces) => {
-                while pieces.len() > 1 && pieces.len() % 2 == 0 {
+                while pieces.len() > 1 && pieces.len().is_multiple_of(2) {
                     let upper = pieces.split_off(pieces.len() / 2);
                     pieces = pieces
                         .iter()

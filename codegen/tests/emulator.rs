@@ -245,7 +245,7 @@ fn a_store_past_a_tensor_is_an_error() {
 
 #[test]
 fn random_kernels() {
-    for seed in 0..60 {
+    for seed in 0..120 {
         let (kernel, tensors) = random::kernel("random", seed);
         let bindings: Vec<usize> = (0..tensors.len()).collect();
         gpu::check(&kernel, &tensors, &bindings);

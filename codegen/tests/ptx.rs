@@ -51,6 +51,9 @@ fn main() {
             Trial::test(format!("tiles_in_registers_{arch}"), tiled).with_kind("ptxas").with_ignored_flag(ignored),
         );
     }
+    let ignored = ptxas.is_none();
+    let random = move || assemble_random(ptxas.as_ref().expect("ignored without"));
+    trials.push(Trial::test("random_kernels_assemble", random).with_kind("ptxas").with_ignored_flag(ignored));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -94,6 +97,18 @@ fn assemble_cases(ptxas: &Ptxas, arch: &str, which: usize) -> Result<(), Failed>
             return Err(format!("{} of {} kernels were assembled", usages.len(), batch.len()).into());
         }
         no_spills(&usages)?;
+    }
+    Ok(())
+}
+
+/// Random kernels index their register tiles by threads, so they may spill.
+fn assemble_random(ptxas: &Ptxas) -> Result<(), Failed> {
+    for arch in CUDA_ARCHES.iter().filter(|arch| ptxas.knows(arch)) {
+        let kernels: Vec<Kernel> = (0..20).map(|seed| random::kernel(&format!("random_{seed}"), seed).0).collect();
+        let usages = ptxas.assemble(&nvptx::compile(&kernels, arch)?, arch)?;
+        if usages.len() != kernels.len() {
+            return Err(format!("{} of {} kernels were assembled", usages.len(), kernels.len()).into());
+        }
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetTriple};
 
 use super::text::{Dialect, emit_module};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Space};
 use crate::target::EmitError;
 
 /// The host's light pipeline, and full unrolling of what is left of constant loops over register tiles.
@@ -19,9 +19,10 @@ const PASSES: &str = "function(sroa,early-cse<memssa>,instcombine<no-verify-fixp
 /// PTX text of the kernels for an architecture such as `sm_90`.
 ///
 /// # Errors
-/// A kernel with CPU constructs, text LLVM refuses (a bug of nnc's), or PTX that would round otherwise than the kernels.
+/// A kernel with CPU constructs or beyond what a GPU runs, text LLVM refuses (a bug of nnc's), or PTX that would round otherwise than the kernels.
 pub fn compile(kernels: &[Kernel], arch: &str) -> Result<String, EmitError> {
     let fail = |message: String| EmitError { kernel: String::new(), message };
+    kernels.iter().try_for_each(check_limits)?;
     let text = emit_module(kernels, Dialect::Nvptx)?;
     Target::initialize_nvptx(&InitializationConfig::default());
     let triple = TargetTriple::create("nvptx64-nvidia-cuda");
@@ -65,6 +66,26 @@ pub fn compile(kernels: &[Kernel], arch: &str) -> Result<String, EmitError> {
     Ok(ptx)
 }
 
+/// Bytes of shared memory that every GPU gives a block without being asked.
+const MAX_SHARED_BYTES: usize = 48 << 10;
+
+/// Checks what every GPU limits: threads of a block, blocks of a grid, shared memory.
+fn check_limits(kernel: &Kernel) -> Result<(), EmitError> {
+    let require = |what: &str, found: usize, most: usize| {
+        let message = || format!("{found} {what}, expected at most {most}");
+        if found <= most { Ok(()) } else { Err(EmitError { kernel: kernel.name.clone(), message: message() }) }
+    };
+    let [grid_x, grid_y, grid_z] = kernel.gpu_extents(true).map(|extent| extent as usize);
+    let [x, y, z] = kernel.gpu_extents(false).map(|extent| extent as usize);
+    require("blocks along x", grid_x, i32::MAX as usize)?;
+    require("blocks along y", grid_y, 65_535)?;
+    require("blocks along z", grid_z, 65_535)?;
+    require("threads along z", z, 64)?;
+    require("threads a block", x.saturating_mul(y).saturating_mul(z), 1024)?;
+    let shared = kernel.buffers.iter().filter(|buffer| buffer.space == Space::Shared);
+    require("bytes of shared memory", shared.map(|buffer| buffer.len * buffer.dtype.size()).sum(), MAX_SHARED_BYTES)
+}
+
 /// The oldest PTX version that knows the architecture, as an LLVM feature.
 fn ptx_version(arch: &str) -> &'static str {
     match arch {
@@ -80,7 +101,7 @@ mod tests {
     use nnc_ir::DType;
 
     use super::*;
-    use crate::kernel::{BinOp, Index, KernelBuilder, LoopKind, Space, Stmt};
+    use crate::kernel::{BinOp, Index, KernelBuilder, LoopKind, Stmt};
 
     #[test]
     fn a_block_shares_memory() {
@@ -102,5 +123,20 @@ mod tests {
         for part in [".entry reverse(", ".target sm_90", "bar.sync", ".maxntid 64", ".shared .align 16", "nnc_fmodf"] {
             assert!(ptx.contains(part), "no {part} in\n{ptx}");
         }
+    }
+
+    #[test]
+    fn what_no_gpu_runs_is_an_error() {
+        let kernel = |threads: u64, shared: usize| {
+            let mut b = KernelBuilder::new("large");
+            b.scratch("s", DType::F32, shared, Space::Shared);
+            b.for_loop(1, LoopKind::Grid(0), |b, _| b.for_loop(threads, LoopKind::Thread(0), |_, _| {}));
+            compile(&[b.finish()], "sm_80").map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(kernel(1024, 12 << 10), Ok(()));
+        let threads = "kernel large: 1025 threads a block, expected at most 1024";
+        assert_eq!(kernel(1025, 1), Err(threads.to_string()));
+        let shared = "kernel large: 49156 bytes of shared memory, expected at most 49152";
+        assert_eq!(kernel(32, (12 << 10) + 1), Err(shared.to_string()));
     }
 }

@@ -79,13 +79,14 @@ fn machine() -> Result<TargetMachine, String> {
     Target::initialize_native(&InitializationConfig::default())?;
     let triple = TargetMachine::get_default_triple();
     let target = Target::from_triple(&triple).map_err(|error| error.to_string())?;
-    let cpu = TargetMachine::get_host_cpu_name();
-    let features = TargetMachine::get_host_cpu_features();
+    // The base of the architecture and what is declared on top: nothing else of this very processor may slip in.
+    let cpu = if cfg!(target_arch = "aarch64") { "generic" } else { "x86-64" };
+    let features: Vec<String> = used_features().iter().map(|feature| format!("+{feature}")).collect();
     target
         .create_target_machine(
             &triple,
-            &cpu.to_string(),
-            &features.to_string(),
+            cpu,
+            &features.join(","),
             OptimizationLevel::Default,
             RelocMode::PIC,
             CodeModel::Small,
@@ -93,10 +94,18 @@ fn machine() -> Result<TargetMachine, String> {
         .ok_or_else(|| "LLVM has no machine for this processor".to_string())
 }
 
-/// The features of this machine that decide which code runs on it, by their Linux names.
+/// The features of this machine that code may use, by LLVM's names: those that kernels gain from. An artifact declares
+/// exactly these, so that a machine without one refuses it instead of faulting.
 fn used_features() -> Vec<String> {
     let all = TargetMachine::get_host_cpu_features().to_string();
     let has = |name: &str| all.split(',').any(|feature| feature.strip_prefix('+') == Some(name));
-    let known = ["sse4.1", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512dq", "avx512vl"];
-    known.into_iter().filter(|name| has(name)).map(str::to_string).collect()
+    let known: &[&str] = if cfg!(target_arch = "aarch64") {
+        &["neon"]
+    } else {
+        &[
+            "sse3", "ssse3", "sse4.1", "sse4.2", "popcnt", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw",
+            "avx512cd", "avx512dq", "avx512vl",
+        ]
+    };
+    known.iter().filter(|name| has(name)).map(|name| (*name).to_string()).collect()
 }

@@ -4,6 +4,7 @@
 //! runtime's micro-kernels. Everything else is translated statement by statement ([`emit`]).
 
 mod emit;
+pub mod jit;
 
 use std::sync::Arc;
 
@@ -44,30 +45,37 @@ pub enum Text {
 /// # Errors
 /// A kernel with GPU constructs, or a machine Cranelift has no back end for.
 pub fn compile(kernels: &[Kernel]) -> Result<CraneliftCode, EmitError> {
-    let isa = host_isa()?;
-    let fail = |kernel: &str| {
-        let kernel = kernel.to_string();
-        move |error: &dyn std::fmt::Display| EmitError { kernel: kernel.clone(), message: error.to_string() }
-    };
+    let isa = host_isa(true)?;
     let builder = ObjectBuilder::new(isa.clone(), "nnc", default_libcall_names()).map_err(|error| fail("")(&error))?;
     let mut module = ObjectModule::new(builder);
-    let signature = kernel_signature(&*isa);
-    let imports = Imports::declare(&mut module, &*isa).map_err(|error| fail("")(&error))?;
+    define(&mut module, kernels, &isa)?;
+    let elf = module.finish().emit().map_err(|error| fail("")(&error))?;
+    Ok(CraneliftCode { triple: isa.triple().to_string(), features: used_features(&*isa), elf })
+}
+
+/// An error of Cranelift's about `kernel`.
+fn fail<E: std::fmt::Display>(kernel: &str) -> impl Fn(&E) -> EmitError {
+    move |error| EmitError { kernel: kernel.to_string(), message: error.to_string() }
+}
+
+/// Compiles kernels into a module, in parallel, and gives their numbers in it.
+fn define(module: &mut impl Module, kernels: &[Kernel], isa: &OwnedTargetIsa) -> Result<Vec<FuncId>, EmitError> {
+    let signature = kernel_signature(&**isa);
+    let imports = Imports::declare(module, &**isa).map_err(|error| fail("")(&error))?;
     let mut ids = Vec::with_capacity(kernels.len());
     for kernel in kernels {
         let id = module.declare_function(&kernel.name, Linkage::Export, &signature);
         ids.push(id.map_err(|error| fail(&kernel.name)(&error))?);
     }
     let compiled: Vec<Result<Function, EmitError>> =
-        kernels.par_iter().zip(&ids).map(|(kernel, &id)| compile_one(kernel, id, &signature, &imports, &isa)).collect();
+        kernels.par_iter().zip(&ids).map(|(kernel, &id)| compile_one(kernel, id, &signature, &imports, isa)).collect();
     for (kernel, (id, function)) in kernels.iter().zip(ids.iter().zip(compiled)) {
         let function = function?;
         module
             .define_function_bytes(*id, function.alignment, &function.bytes, &function.relocs)
             .map_err(|error| fail(&kernel.name)(&error))?;
     }
-    let elf = module.finish().emit().map_err(|error| fail("")(&error))?;
-    Ok(CraneliftCode { triple: isa.triple().to_string(), features: used_features(&*isa), elf })
+    Ok(ids)
 }
 
 /// The kernels as text, one after the other.
@@ -75,7 +83,7 @@ pub fn compile(kernels: &[Kernel]) -> Result<CraneliftCode, EmitError> {
 /// # Errors
 /// As for [`compile`].
 pub fn emit_text(kernels: &[Kernel], form: Text) -> Result<String, EmitError> {
-    let isa = host_isa()?;
+    let isa = host_isa(true)?;
     let signature = kernel_signature(&*isa);
     let imports = Imports::numbered(&*isa);
     let mut text = String::new();
@@ -135,7 +143,7 @@ impl Imports {
         }
     }
 
-    fn declare(module: &mut ObjectModule, isa: &dyn isa::TargetIsa) -> Result<Self, Box<ModuleError>> {
+    fn declare(module: &mut impl Module, isa: &dyn isa::TargetIsa) -> Result<Self, Box<ModuleError>> {
         let mut ids = [FuncId::from_u32(0); 4];
         for (id, (name, signature)) in ids.iter_mut().zip(Self::signatures(isa)) {
             *id = module.declare_function(name, Linkage::Import, &signature).map_err(Box::new)?;
@@ -197,13 +205,13 @@ fn kernel_signature(isa: &dyn isa::TargetIsa) -> Signature {
     signature
 }
 
-/// The machine nnc runs on, with all its features.
-fn host_isa() -> Result<OwnedTargetIsa, EmitError> {
+/// The machine nnc runs on, with all its features. Objects are position-independent; code made in place is not.
+fn host_isa(is_pic: bool) -> Result<OwnedTargetIsa, EmitError> {
     let fail = |message: String| EmitError { kernel: String::new(), message };
     let mut flags = settings::builder();
     let settings = [
         ("opt_level", "speed"),
-        ("is_pic", "true"),
+        ("is_pic", if is_pic { "true" } else { "false" }),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         // Kernels have no recursion and bounded frames.
         ("enable_probestack", "false"),

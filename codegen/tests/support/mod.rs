@@ -6,6 +6,7 @@ pub mod cases;
 pub mod gpu;
 pub mod random;
 
+use nnc_codegen::cranelift::jit::JitKernels;
 use nnc_codegen::kernel::{Kernel, interp, verify};
 use nnc_ir::DType;
 use nnc_runtime::loader::LoadedObject;
@@ -23,12 +24,16 @@ pub fn emitters() -> Vec<Emitter> {
     ]
 }
 
-/// Runs `kernel` from `elf` in one call over the whole parallel loop. Tensors are copied to aligned memory.
+/// [`run_entry`] of `kernel` from `elf`.
 pub fn run_object(elf: &[u8], kernel: &Kernel, tensors: &mut [Vec<u8>], bindings: &[usize]) {
     let object = LoadedObject::load(elf).expect("the object loads");
     let address = object.function(&kernel.name).expect("the kernel is in the object");
     // SAFETY: the emitter gave the symbol this signature.
-    let entry: CpuKernel = unsafe { std::mem::transmute(address) };
+    run_entry(unsafe { std::mem::transmute::<usize, CpuKernel>(address) }, kernel, tensors, bindings);
+}
+
+/// Runs compiled code of `kernel` in one call over the whole parallel loop. Tensors are copied to aligned memory.
+pub fn run_entry(entry: CpuKernel, kernel: &Kernel, tensors: &mut [Vec<u8>], bindings: &[usize]) {
     let words = |bytes: usize| bytes.div_ceil(64);
     let mut memory: Vec<Vec<[u64; 8]>> = tensors.iter().map(|tensor| vec![[0; 8]; words(tensor.len()) + 1]).collect();
     let start = |block: &mut Vec<[u64; 8]>| {
@@ -66,13 +71,20 @@ pub fn check(kernel: &Kernel, tensors: &[Vec<u8>], bindings: &[usize]) {
     verify(kernel).unwrap_or_else(|faults| panic!("{}\n{kernel}", faults.join("\n")));
     let mut expected = tensors.to_vec();
     interp::run(kernel, &mut expected, bindings).unwrap_or_else(|fault| panic!("{fault}\n{kernel}"));
-    for (name, emit) in emitters() {
-        let mut found = tensors.to_vec();
-        run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut found, bindings);
+    let compare = |name: &str, found: &[Vec<u8>]| {
         for ((_, buffer), &tensor) in kernel.args().zip(bindings) {
             if let Some(difference) = first_difference(buffer.dtype, &expected[tensor], &found[tensor]) {
                 panic!("{name}: {} {difference}\n{kernel}", buffer.name);
             }
         }
+    };
+    for (name, emit) in emitters() {
+        let mut found = tensors.to_vec();
+        run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut found, bindings);
+        compare(name, &found);
     }
+    let in_memory = JitKernels::compile(std::slice::from_ref(kernel)).expect("kernels compile");
+    let mut found = tensors.to_vec();
+    run_entry(in_memory.entry(0), kernel, &mut found, bindings);
+    compare("cranelift-jit", &found);
 }

@@ -103,6 +103,13 @@ impl AttrWriter {
         self.put_unless(values.iter().all(|&value| value == default), name, Attr::sizes(values))
     }
 
+    /// One dimension. A floor division stands in brackets, where `//` begins no comment.
+    fn dim(self, name: &'static str, dim: &Dim) -> Self {
+        let attr = Attr::Dim(dim.expr());
+        let needs_brackets = attr.to_string().contains("//");
+        self.put(name, if needs_brackets { Attr::List(vec![attr]) } else { attr })
+    }
+
     fn ints_unless_zero(self, name: &'static str, values: &[i64]) -> Self {
         self.put_unless(values.iter().all(|&value| value == 0), name, Attr::ints(values))
     }
@@ -177,7 +184,11 @@ impl Op {
                 .sizes_unless(1, "rhs_dilation", &attrs.rhs_dilation)
                 .put_unless(attrs.groups == 1, "groups", Attr::size(attrs.groups)),
             Self::Fusion(kind) => none.word("kind", kind.name()),
-            Self::Scan(attrs) => none.size("n_carried", attrs.n_carried).flag("reverse", attrs.reverse),
+            Self::Scan(attrs) => none
+                .put_unless(attrs.n_carried == 0, "n_carried", Attr::size(attrs.n_carried))
+                .put_unless(attrs.n_scanned == 0, "n_scanned", Attr::size(attrs.n_scanned))
+                .dim("length", &attrs.length)
+                .flag("reverse", attrs.reverse),
             Self::Negate
             | Self::Abs
             | Self::Sign
@@ -284,6 +295,16 @@ impl<'t, P: Copy> AttrReader<'t, P> {
 
     fn size_or(&self, name: &'static str, default: usize) -> Read<usize, P> {
         self.read(name, "a number of at least 0", as_size, Some(default))
+    }
+
+    /// One dimension, in brackets or not.
+    fn dim(&self, name: &'static str) -> Read<Dim, P> {
+        let convert = |attr: &Attr<'t>| match attr {
+            Attr::Word(symbol) => Some(Dim::symbol(*symbol)),
+            Attr::List(items) => items.first().filter(|_| items.len() == 1).and_then(as_dim),
+            Attr::Dim(_) => as_dim(attr),
+        };
+        self.read(name, "a dimension", convert, None)
     }
 
     fn flag(&self, name: &'static str) -> Read<bool, P> {
@@ -476,7 +497,12 @@ fn op_with_attrs<P: Copy>(
             })
         }
         "fusion" => Op::Fusion(attrs.choice("kind", &FusionKind::ALL, FusionKind::name)?),
-        "scan" => Op::Scan(ScanAttrs { n_carried: attrs.size("n_carried")?, reverse: attrs.flag("reverse")? }),
+        "scan" => Op::Scan(ScanAttrs {
+            n_carried: attrs.size_or("n_carried", 0)?,
+            n_scanned: attrs.size_or("n_scanned", 0)?,
+            length: attrs.dim("length")?,
+            reverse: attrs.flag("reverse")?,
+        }),
         _ => return Ok(None),
     }))
 }

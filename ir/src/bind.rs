@@ -124,6 +124,7 @@ impl Op {
                     *dim = dim.substitute(bindings);
                 }
             }
+            Self::Scan(attrs) => attrs.length = attrs.length.substitute(bindings),
             // No other op has a dimension among its attributes.
             _ => {}
         }

@@ -343,7 +343,8 @@ impl<'g> Builder<'g> {
         self.op_with_regions(Op::Fusion(kind), inputs, vec![region])
     }
 
-    /// Appends a `scan` of `body` over `inputs` and gives its results.
+    /// Appends a `scan` of `body` over `inputs`, the carried, the scanned, then the invariant ones, and gives the last
+    /// carries and the stacked outputs.
     ///
     /// # Errors
     /// The rule of the op that is broken.
@@ -351,7 +352,7 @@ impl<'g> Builder<'g> {
         self.op_with_regions(Op::Scan(attrs), inputs, vec![body])
     }
 
-    /// Appends a `cond`: the first input chooses between two graphs of the others.
+    /// Appends a `cond`: the first input, `bool[]`, chooses between two graphs of the others.
     ///
     /// # Errors
     /// The rule of the op that is broken.

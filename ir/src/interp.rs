@@ -17,6 +17,7 @@ use crate::ops::{self, InferError, Op};
 use crate::types::TensorType;
 
 mod contract;
+mod control;
 mod elementwise;
 mod index;
 mod movement;
@@ -32,6 +33,9 @@ pub use run::{arguments, eval_func, eval_graph};
 /// Most elements of one value (2 GiB as doubles). A file can name any shape; the machine cannot hold it.
 pub const MAX_ELEMENTS: usize = 1 << 28;
 
+/// Most steps of one loop. A file can ask for any number; nobody can wait for it.
+pub const MAX_STEPS: usize = 1 << 24;
+
 /// Why an op has no value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EvalError {
@@ -41,6 +45,8 @@ pub enum EvalError {
     Symbolic(TensorType),
     /// The result has more than [`MAX_ELEMENTS`] elements.
     TooLarge(TensorType),
+    /// A loop runs more than [`MAX_STEPS`] times.
+    TooManySteps,
     /// A node of the op's region has no value.
     Region(Box<Diagnostic>),
 }
@@ -51,6 +57,7 @@ impl fmt::Display for EvalError {
             Self::Rule(message) => f.write_str(message),
             Self::Symbolic(ty) => write!(f, "the result has type {ty}, expected every dimension to be a number"),
             Self::TooLarge(ty) => write!(f, "the result has type {ty}, expected at most {MAX_ELEMENTS} elements"),
+            Self::TooManySteps => write!(f, "the loop does not end within {MAX_STEPS} steps"),
             Self::Region(fault) => write!(f, "in the region: {fault}"),
         }
     }
@@ -135,9 +142,11 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         Op::DotGeneral(attrs) => contract::dot_general(attrs, operands[0], operands[1], shape),
         Op::OptimizationBarrier | Op::StopGradient => operands[0].clone(),
         Op::Fusion(_) => {
-            let inputs: Vec<TensorData> = operands.iter().map(|&operand| operand.clone()).collect();
-            return run::run(&regions[0], inputs).map_err(|fault| EvalError::Region(Box::new(fault)));
+            return control::region(&regions[0], operands.iter().map(|&operand| operand.clone()).collect());
         }
+        Op::Scan(attrs) => return control::scan(attrs, operands, &regions[0], &result_types),
+        Op::Cond => return control::cond(operands, regions),
+        Op::While => return control::while_loop(operands, &regions[0], &regions[1]),
         Op::Param(_)
         | Op::DynamicSlice(_)
         | Op::DynamicUpdateSlice
@@ -145,10 +154,7 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         | Op::Sort(_)
         | Op::ReduceWindow(_)
         | Op::SelectAndScatter(_)
-        | Op::Convolution(_)
-        | Op::Scan(_)
-        | Op::Cond
-        | Op::While => unreachable!("infer refuses {}", op.mnemonic()),
+        | Op::Convolution(_) => unreachable!("infer refuses {}", op.mnemonic()),
     };
     debug_assert_eq!(result.ty(), result_types[0], "{} gives what infer says", op.mnemonic());
     Ok(vec![result])

@@ -7,11 +7,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::dim::Dim;
 use crate::graph::Graph;
 use crate::literal::Constant;
 use crate::types::{DType, Shape, TensorType};
 
 mod contract;
+mod control;
 mod elementwise;
 mod index;
 mod leaf;
@@ -280,12 +282,16 @@ op_table! {
 
     /// A region compiled as one kernel; made by the `fuse` pass.
     Fusion(FusionKind) => "fusion" (inputs) [Variadic, HasRegions] Accumulation;
-    /// Applies a region to each slice along the leading dimension, carrying values.
-    Scan(ScanAttrs) => "scan" (inputs) [Variadic, HasRegions, Reserved] Accumulation;
-    /// Runs the first region if the scalar is true, else the second.
-    Cond => "cond" (inputs) [Variadic, HasRegions, Reserved] Accumulation;
-    /// Repeats the second region while the first gives true.
-    While => "while" (inputs) [Variadic, HasRegions, Reserved] Accumulation;
+    /// Runs a region `length` times. The operands are the initial carries, the tensors that are scanned (each step
+    /// sees the next slice of their leading dimension), then the invariants, which every step sees whole; the region's
+    /// parameters are the same without that dimension. It gives the next carries and the outputs of the step. The
+    /// results are the last carries and the outputs stacked along a new leading dimension.
+    Scan(ScanAttrs) => "scan" (inputs) [Variadic, HasRegions] Accumulation;
+    /// Runs the first region if the scalar `pred` is true, else the second. Both take the operands behind `pred` and give
+    /// values of the same types.
+    Cond => "cond" (inputs) [Variadic, HasRegions] Accumulation;
+    /// Replaces the operands by what the second region makes of them as long as the first gives true of them.
+    While => "while" (inputs) [Variadic, HasRegions] Accumulation;
     /// The operand, unchanged; no pass moves or merges anything across it.
     OptimizationBarrier => "optimization_barrier" (operand) [] Exact;
     /// The operand, unchanged, through which no gradient flows. It opts out of gradient coverage.
@@ -569,9 +575,13 @@ pub struct ConvolutionAttrs {
 /// Attributes of `scan`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanAttrs {
-    /// Number of leading operands that are carried.
+    /// Number of leading operands that are carried from step to step.
     pub n_carried: usize,
-    /// Whether slices are taken from the end.
+    /// Number of operands behind them that are scanned; the others are invariants.
+    pub n_scanned: usize,
+    /// Number of steps: the leading extent of what is scanned and of what is stacked.
+    pub length: Dim,
+    /// Whether step `i` reads and writes slice `length - 1 - i`.
     pub reverse: bool,
 }
 
@@ -667,6 +677,9 @@ pub fn infer(op: &Op, operands: &[&TensorType], regions: &[Graph]) -> Result<Vec
         Op::Reduce(attrs) => reduce::infer(attrs, operands[0]).map(one),
         Op::DotGeneral(attrs) => contract::infer_dot(attrs, operands[0], operands[1]).map(one),
         Op::Fusion(_) => structure::infer_fusion(operands, &regions[0]),
+        Op::Scan(attrs) => control::infer_scan(attrs, operands, &regions[0]),
+        Op::Cond => control::infer_cond(operands, &regions[0], &regions[1]),
+        Op::While => control::infer_while(operands, &regions[0], &regions[1]),
         Op::OptimizationBarrier => Ok(one(operands[0].clone())),
         Op::DynamicSlice(_)
         | Op::DynamicUpdateSlice
@@ -674,10 +687,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], regions: &[Graph]) -> Result<Vec
         | Op::Sort(_)
         | Op::ReduceWindow(_)
         | Op::SelectAndScatter(_)
-        | Op::Convolution(_)
-        | Op::Scan(_)
-        | Op::Cond
-        | Op::While => Err("the op is declared but this version of nnc does not define it".to_string()),
+        | Op::Convolution(_) => Err("the op is declared but this version of nnc does not define it".to_string()),
     }
 }
 

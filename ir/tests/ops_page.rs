@@ -111,10 +111,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "scan",
         &[
             "constant 0.0 : f32[6]",
-            "scan %0, %x {n_carried = 1} (%p0: f32[6], %p1: f32[6]) {
+            "scan %0, %x, %w {n_carried = 1, n_scanned = 1, length = 8} (%p0: f32[6], %p1: f32[6], %p2: f32[4, 6]) {
     %0 = add %p0, %p1 : f32[6]
-    return %0
-  } : f32[6]",
+    %1 = dot_general %p2, %0 {lhs_contract = [1], rhs_contract = [0]} : f32[4]
+    return %0, %1
+  } : f32[6], f32[8, 4]",
         ],
     ),
     (
@@ -132,18 +133,26 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "while",
         &["while %x (%p0: f32[8, 6]) {
-    %0 = constant false : bool[]
-    return %0
+    %0 = reduce %p0 {kind = max, dims = [0, 1]} : f32[]
+    %1 = constant 1.0 : f32[]
+    %2 = compare %0, %1 {direction = gt} : bool[]
+    return %2
   } (%p0: f32[8, 6]) {
-    return %p0
+    %0 = tanh %p0 : f32[8, 6]
+    return %0
   } : f32[8, 6]"],
     ),
     ("optimization_barrier", &["optimization_barrier %x : f32[8, 6]"]),
     ("stop_gradient", &["stop_gradient %x : f32[8, 6]"]),
 ];
 
+/// Each statement with its result; `scan` has two.
 fn numbered(statements: &[&str]) -> Vec<String> {
-    statements.iter().enumerate().map(|(number, statement)| format!("%{number} = {statement}")).collect()
+    let text = |(number, statement): (usize, &&str)| match statement.starts_with("scan") {
+        true => format!("%{number}, %{} = {statement}", number + 1),
+        false => format!("%{number} = {statement}"),
+    };
+    statements.iter().enumerate().map(text).collect()
 }
 
 /// A function of these statements.

@@ -4,7 +4,7 @@
 use nnc_ir::builder::Builder;
 use nnc_ir::ops::{
     BroadcastAttrs, Combiner, CompareDir, DotAttrs, FusionKind, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs,
-    ReduceKind, ScatterAttrs, SliceAttrs, infer,
+    ReduceKind, ScanAttrs, ScatterAttrs, SliceAttrs, infer,
 };
 use nnc_ir::parse::parse_dim;
 use nnc_ir::{
@@ -170,8 +170,12 @@ impl Choices<'_> {
                 let inputs: Vec<Value> =
                     (0..self.below(3).min(n_values)).map(|_| Value(self.below(n_values) as u32)).collect();
                 let types: Vec<TensorType> = inputs.iter().map(|&input| b.ty(input).clone()).collect();
-                let region = self.graph(&types, depth + 1);
-                let _ = b.fusion(self.of(&FusionKind::ALL), &inputs, region);
+                if self.below(2) == 0 {
+                    let region = self.graph(&types, depth + 1);
+                    let _ = b.fusion(self.of(&FusionKind::ALL), &inputs, region);
+                } else {
+                    self.control(&mut b, &inputs, &types, depth);
+                }
                 continue;
             }
             let first = Value(self.below(n_values) as u32);
@@ -194,6 +198,65 @@ impl Choices<'_> {
             graph.set_results(results);
         }
         graph
+    }
+
+    /// A `scan`, `cond` or `while` on these inputs, unless it does not fit.
+    fn control(&mut self, b: &mut Builder, inputs: &[Value], types: &[TensorType], depth: usize) {
+        match self.below(3) {
+            0 => {
+                // The leading extent of the last input is the length; inputs before it are carried.
+                let length = types.last().and_then(|ty| ty.shape.0.first().cloned()).unwrap_or_else(|| self.dim());
+                let n_carried = self.below(types.len().max(1));
+                let n_scanned = usize::from(types.last().is_some_and(|ty| ty.rank() > 0));
+                let mut order: Vec<usize> = (0..n_carried).collect();
+                order.extend((n_scanned == 1).then(|| types.len() - 1));
+                order.extend(n_carried..types.len() - n_scanned);
+                let slice = |ty: &TensorType| TensorType { dtype: ty.dtype, shape: Shape(ty.shape.0[1..].to_vec()) };
+                let params: Vec<TensorType> = order
+                    .iter()
+                    .enumerate()
+                    .map(
+                        |(at, &idx)| {
+                            if at == n_carried && n_scanned == 1 { slice(&types[idx]) } else { types[idx].clone() }
+                        },
+                    )
+                    .collect();
+                let mut body = self.graph(&params, depth + 1);
+                let carries = body.params()[..n_carried].iter().rev().copied();
+                let results = carries.chain(body.results().to_vec()).collect();
+                body.set_results(results);
+                let operands: Vec<Value> = order.iter().map(|&idx| inputs[idx]).collect();
+                let attrs = ScanAttrs { n_carried, n_scanned, length, reverse: self.below(2) == 0 };
+                let types = operands.iter().map(|&operand| b.ty(operand)).collect::<Vec<_>>();
+                let op = Op::Scan(attrs);
+                // Stacks of what is large already may be too large.
+                let regions = [body];
+                if infer(&op, &types, &regions).is_ok_and(|types| types.iter().all(|ty| ty.check_size().is_ok())) {
+                    b.op_with_regions(op, &operands, regions.to_vec()).expect("it was inferred");
+                }
+            }
+            1 => {
+                let pred = b.constant(Constant::Splat {
+                    ty: TensorType::scalar(DType::Bool),
+                    value: Scalar::from_i64(DType::Bool, self.below(2) as i64),
+                });
+                let on_true = self.graph(types, depth + 1);
+                let mut on_false = on_true.clone();
+                on_false.set_results(on_true.results().to_vec());
+                let _ = b.cond(&[&[pred], inputs].concat(), on_true, on_false);
+            }
+            _ => {
+                let mut condition = self.graph(types, depth + 1);
+                let pred = Builder::new(&mut condition, Location::unknown()).constant(Constant::Splat {
+                    ty: TensorType::scalar(DType::Bool),
+                    value: Scalar::zero(DType::Bool),
+                });
+                condition.set_results(vec![pred]);
+                let mut body = self.graph(types, depth + 1);
+                body.set_results(body.params().to_vec());
+                let _ = b.while_loop(inputs, condition, body);
+            }
+        }
     }
 
     fn func(&mut self, name: String) -> Func {

@@ -147,7 +147,7 @@ fn every_op_with_attributes() {
   %19 = select_and_scatter %img, %18 {kind = max, window = [1, 1, 2, 2], stride = [1, 1, 2, 2]} : f32[1, 3, 8, 8]
   %20 = convolution %img, %k {stride = [2, 2], padding = [[1, 1], [1, 1]], groups = 3} : f32[1, 4, 4, 4]
   %21 = convolution %img, %k : f32[1, 4, 6, 6]
-  %22, %23 = scan %x, %x {n_carried = 1, reverse = true} (%p0: f32[8, 6], %p1: f32[6]) {
+  %22, %23 = scan %x, %x {n_carried = 1, n_scanned = 1, length = 8, reverse = true} (%p0: f32[8, 6], %p1: f32[6]) {
     return %p0, %p1
   } : f32[8, 6], f32[8, 6]
   %24 = cond %pred, %x (%p0: f32[8, 6]) {
@@ -362,4 +362,28 @@ fn locations_are_lines_of_the_text() {
     let graph = &module.funcs[0].graph;
     let places: Vec<String> = graph.nodes().map(|(_, data)| data.location.to_string()).collect();
     assert_eq!(places, ["t.ir:1:9", "t.ir:2:3"]);
+}
+
+#[test]
+fn lengths_of_scans_may_be_symbolic() {
+    for length in ["0", "N", "2*N + 1", "N*\"batch size\""] {
+        check_canonical(&counted(length, length));
+    }
+    // Outside brackets `//` would begin a comment.
+    check_canonical(&counted("[(N // 2)]", "(N // 2)"));
+    check_prints(&counted("[7]", "7"), &counted("7", "7"));
+    check_faults(&counted("[1, 2]", "1"), &["t.ir:2:36: scan: attribute `length` is [1, 2], expected a dimension"]);
+}
+
+/// A function that scans nothing.
+fn counted(length: &str, extent: &str) -> String {
+    format!(
+        "func @f(%x: f32[]) -> (last: f32[], all: f32[{extent}]) {{
+  %0, %1 = scan %x {{n_carried = 1, length = {length}}} (%p0: f32[]) {{
+    return %p0, %p0
+  }} : f32[], f32[{extent}]
+  return %0, %1
+}}
+"
+    )
 }

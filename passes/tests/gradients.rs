@@ -41,6 +41,10 @@ const NON_DIFFERENTIABLE: &[&str] = &[
     "shift_right_arithmetic",
     "compare",
     "stop_gradient",
+    "while",
+    // Rules follow.
+    "scan",
+    "cond",
 ];
 
 /// Step of the finite differences: a power of two, so that it is exact beside simple numbers.

@@ -7,6 +7,7 @@ use crate::ops::Op;
 use crate::types::DType;
 
 mod contract;
+mod control;
 mod elementwise;
 mod graphs;
 mod index;

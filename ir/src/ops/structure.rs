@@ -28,9 +28,7 @@ pub(super) fn check_counts(op: &Op, operands: &[&TensorType], regions: &[Graph])
 
 /// (c1) the region has one parameter an operand, of its type. (c2) the results are the region's.
 pub(super) fn infer_fusion(operands: &[&TensorType], region: &Graph) -> Result<Vec<TensorType>, InferError> {
-    if region.params().len() != operands.len() {
-        return Err(format!("the region has {} parameters, expected {}", region.params().len(), operands.len()));
-    }
+    check_n_params(region, operands.len(), "the region")?;
     for (idx, (operand, &param)) in operands.iter().zip(region.params()).enumerate() {
         if *operand != region.ty(param) {
             return Err(format!("operand {idx} has type {operand}, expected {}", region.ty(param)));
@@ -39,5 +37,18 @@ pub(super) fn infer_fusion(operands: &[&TensorType], region: &Graph) -> Result<V
     if region.results().is_empty() {
         return Err("the region has no results".to_string());
     }
-    Ok(region.results().iter().map(|&result| region.ty(result).clone()).collect())
+    Ok(result_types(region))
+}
+
+/// Checks how many parameters `region` has, which the message calls `name`.
+pub(super) fn check_n_params(region: &Graph, expected: usize, name: &str) -> Result<(), InferError> {
+    match region.params().len() {
+        found if found == expected => Ok(()),
+        found => Err(format!("{name} has {found} parameters, expected {expected}")),
+    }
+}
+
+/// Types of the region's results.
+pub(super) fn result_types(region: &Graph) -> Vec<TensorType> {
+    region.results().iter().map(|&result| region.ty(result).clone()).collect()
 }

@@ -618,8 +618,9 @@ impl<'t> Parser<'t> {
             let (pos, token) = parser.next();
             let Token::Word(name) = token else { return Err(parser.unexpected(pos, &token, "an attribute's name")) };
             parser.expect('=')?;
-            let attr = match parser.ahead.1 {
-                Token::Word(word) => {
+            let attr = match (&parser.ahead.1, parser.peek_second()) {
+                // Otherwise a symbol begins an expression.
+                (&Token::Word(word), Token::Punct(',' | '}')) => {
                     parser.next();
                     Attr::Word(word)
                 }

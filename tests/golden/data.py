@@ -38,9 +38,10 @@ def integers(shape, salt, n):
     return torch.from_numpy((hash_u32(math.prod(shape), salt) % np.uint32(n)).astype(np.int64).reshape(shape))
 
 
-def save(path, tensors):
-    """Writes one case. A single metadata entry, because the order of several would differ from run to run."""
-    about = {"torch": torch.__version__, "device": "cpu", "threads": torch.get_num_threads()}
+def save(path, tensors, **more):
+    """Writes one file. A single metadata entry, because the order of several would differ from run to run; `more` is
+    added to it."""
+    about = {"torch": torch.__version__, "device": "cpu", "threads": torch.get_num_threads()} | more
     path = HERE / path
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {key: value.detach().contiguous().clone() for key, value in tensors.items()}

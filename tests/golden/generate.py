@@ -4,6 +4,8 @@ import torch
 
 import functional
 import models
+import nn
+import nn_linear
 import ops
 
 if __name__ == "__main__":
@@ -12,3 +14,5 @@ if __name__ == "__main__":
     models.generate()
     functional.generate()
     ops.generate()
+    nn.names()
+    nn_linear.generate()

@@ -15,6 +15,7 @@ pub fn folder() -> PathBuf {
 pub struct Golden {
     path: PathBuf,
     tensors: IndexMap<String, TensorData>,
+    about: serde_json::Value,
 }
 
 impl Golden {
@@ -26,6 +27,10 @@ impl Golden {
         let path = folder().join(format!("{case}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, header) =
+            SafeTensors::read_metadata(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let about = header.metadata().as_ref().and_then(|metadata| metadata.get("about"));
+        let about = about.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let mut tensors: Vec<(String, TensorData)> = file
             .tensors()
             .into_iter()
@@ -36,7 +41,12 @@ impl Golden {
             .collect();
         // The file's order is by element type; keys sort into the groups the README lists.
         tensors.sort_by(|lhs, rhs| lhs.0.cmp(&rhs.0));
-        Self { path, tensors: tensors.into_iter().collect() }
+        Self { path, tensors: tensors.into_iter().collect(), about }
+    }
+
+    /// What the file says of itself: versions, and for layers the cases.
+    pub fn about(&self) -> &serde_json::Value {
+        &self.about
     }
 
     /// The tensor under `key`.

@@ -3,4 +3,5 @@
 pub mod execute;
 pub mod filetest;
 pub mod golden;
+pub mod layers;
 pub mod random;

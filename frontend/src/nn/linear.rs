@@ -41,7 +41,18 @@ impl Linear {
         Self { in_features, out_features, weight, bias: Some(bias) }
     }
 
-    /// A layer without bias: `Linear(..., bias=False)`.
+    /// Whether the layer has a bias: `Linear(..., bias=False)`.
+    #[must_use]
+    #[track_caller]
+    pub fn bias(self, bias: bool) -> Self {
+        match (bias, &self.bias) {
+            (false, _) => Self { bias: None, ..self },
+            (true, Some(_)) => self,
+            (true, None) => Self::new(self.in_features, self.out_features),
+        }
+    }
+
+    /// [`Linear::bias`]`(false)`.
     #[track_caller]
     pub fn no_bias(in_features: usize, out_features: usize) -> Self {
         Self { bias: None, ..Self::new(in_features, out_features) }

@@ -215,6 +215,10 @@ pub fn op_allowances(op: &Op, operands: &[&TensorData], expected: &TensorData) -
             let depth: usize = lhs_contract.iter().map(|&dim| operands[0].shape[dim]).product();
             spread(depth + 1, magnitudes()?)
         }
+        Op::Convolution(_) => {
+            let depth: usize = operands[1].shape[1..].iter().product();
+            spread(depth + 1, magnitudes()?)
+        }
         // All updates may meet one element.
         Op::Scatter(_) => spread(operands[2].len() + 1, magnitudes()?),
         _ => spread(1, expected.to_f64().into_iter().map(f64::abs).collect()),

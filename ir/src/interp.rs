@@ -18,6 +18,7 @@ use crate::types::TensorType;
 
 mod contract;
 mod control;
+mod convolution;
 mod elementwise;
 mod index;
 mod movement;
@@ -140,6 +141,7 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         Op::Scatter(attrs) => index::scatter(attrs, operands[0], operands[1], operands[2]),
         Op::Reduce(attrs) => reduce::reduce(attrs, operands[0], shape),
         Op::DotGeneral(attrs) => contract::dot_general(attrs, operands[0], operands[1], shape),
+        Op::Convolution(attrs) => convolution::convolution(attrs, operands[0], operands[1], shape),
         Op::OptimizationBarrier | Op::StopGradient => operands[0].clone(),
         Op::Fusion(_) => {
             return control::region(&regions[0], operands.iter().map(|&operand| operand.clone()).collect());
@@ -153,8 +155,7 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         | Op::Cumulative(_)
         | Op::Sort(_)
         | Op::ReduceWindow(_)
-        | Op::SelectAndScatter(_)
-        | Op::Convolution(_) => unreachable!("infer refuses {}", op.mnemonic()),
+        | Op::SelectAndScatter(_) => unreachable!("infer refuses {}", op.mnemonic()),
     };
     debug_assert_eq!(result.ty(), result_types[0], "{} gives what infer says", op.mnemonic());
     Ok(vec![result])

@@ -14,12 +14,15 @@ use crate::types::{DType, Shape, TensorType};
 
 mod contract;
 mod control;
+mod convolution;
 mod elementwise;
 mod index;
 mod leaf;
 mod movement;
 mod reduce;
 mod structure;
+
+pub use convolution::{ConvolutionAttrs, WindowDim};
 
 /// How exact an implementation of an op must be, relative to the interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -275,8 +278,12 @@ op_table! {
     /// Each element is one chain of fused multiply-adds from 0 in row-major order of the contracted index
     /// (half-precision operands accumulate in `f32`).
     DotGeneral(DotAttrs) => "dot_general" (lhs, rhs) [Contraction] Accumulation;
-    /// Correlates an image with a kernel.
-    Convolution(ConvolutionAttrs) => "convolution" (lhs, rhs) [Contraction, Reserved] Accumulation;
+    /// Correlates an image `[batch, in, space...]` with a kernel `[out, in / groups, space...]`, in one to three spatial
+    /// dimensions: `[batch, out, space...]`. Each element is one chain of fused multiply-adds from 0 in row-major order
+    /// of (input channel of the group, tap of the kernel). A tap on padding multiplies 0; one on a hole of the dilated
+    /// image (`lhs_dilation`) is no link of the chain. Negative padding crops. Half-precision operands accumulate in
+    /// `f32`.
+    Convolution(ConvolutionAttrs) => "convolution" (lhs, rhs) [Contraction] Accumulation;
 
     // Structure.
 
@@ -557,21 +564,6 @@ impl DotAttrs {
     }
 }
 
-/// Attributes of `convolution`; layouts are `[batch, channel, space...]` and `[out, in / groups, space...]`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ConvolutionAttrs {
-    /// Step of the window, one entry a spatial dimension.
-    pub stride: Vec<usize>,
-    /// Padding before and after.
-    pub padding: Vec<(i64, i64)>,
-    /// Dilation of the image.
-    pub lhs_dilation: Vec<usize>,
-    /// Dilation of the kernel.
-    pub rhs_dilation: Vec<usize>,
-    /// Number of channel groups.
-    pub groups: usize,
-}
-
 /// Attributes of `scan`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ScanAttrs {
@@ -676,6 +668,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], regions: &[Graph]) -> Result<Vec
         Op::Scatter(attrs) => index::infer_scatter(attrs, operands[0], operands[1], operands[2]).map(one),
         Op::Reduce(attrs) => reduce::infer(attrs, operands[0]).map(one),
         Op::DotGeneral(attrs) => contract::infer_dot(attrs, operands[0], operands[1]).map(one),
+        Op::Convolution(attrs) => convolution::infer(attrs, operands[0], operands[1]).map(one),
         Op::Fusion(_) => structure::infer_fusion(operands, &regions[0]),
         Op::Scan(attrs) => control::infer_scan(attrs, operands, &regions[0]),
         Op::Cond => control::infer_cond(operands, &regions[0], &regions[1]),
@@ -686,8 +679,7 @@ pub fn infer(op: &Op, operands: &[&TensorType], regions: &[Graph]) -> Result<Vec
         | Op::Cumulative(_)
         | Op::Sort(_)
         | Op::ReduceWindow(_)
-        | Op::SelectAndScatter(_)
-        | Op::Convolution(_) => Err("the op is declared but this version of nnc does not define it".to_string()),
+        | Op::SelectAndScatter(_) => Err("the op is declared but this version of nnc does not define it".to_string()),
     }
 }
 

@@ -29,6 +29,12 @@ pub fn flops(op: &Op, operands: &[&TensorType], results: &[&TensorType], regions
                 Some(sum.saturating_mul(operands[0].shape[dim].as_const()? as u64))
             })?
         }
+        Op::Convolution(_) => {
+            let taps = operands[1].shape.dims()[1..].iter();
+            { taps }.try_fold(elements(result?)?.saturating_mul(2), |sum, extent| {
+                Some(sum.saturating_mul(extent.as_const()? as u64))
+            })?
+        }
         Op::Reduce(_) => elements(operands.first()?)?,
         Op::Scatter(_) => elements(operands.get(2)?)?,
         op if op.has(Trait::Elementwise) => elements(result?)?.saturating_mul(element_flops(op)),

@@ -8,6 +8,7 @@ use crate::types::DType;
 
 mod contract;
 mod control;
+mod convolution;
 mod elementwise;
 mod graphs;
 mod index;

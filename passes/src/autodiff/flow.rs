@@ -81,6 +81,7 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         | Op::Gather(_)
         | Op::Scatter(_)
         | Op::DotGeneral(_)
+        | Op::Convolution(_)
         | Op::OptimizationBarrier
         // Fusions are dissolved before differentiation; the sweep refuses one that is left rather than dropping it.
         | Op::Fusion(_) => of_float,
@@ -90,7 +91,6 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         | Op::Sort(_)
         | Op::ReduceWindow(_)
         | Op::SelectAndScatter(_)
-        | Op::Convolution(_)
         | Op::Scan(_)
         | Op::Cond
         | Op::While => UNDEFINED,

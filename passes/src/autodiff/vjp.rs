@@ -9,6 +9,7 @@ use nnc_ir::builder::Built;
 use nnc_ir::{Builder, Op, Scalar, Value};
 
 mod contract;
+mod convolution;
 mod elementwise;
 mod index;
 mod movement;
@@ -113,6 +114,7 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         Op::Scatter(attrs) => index::scatter(attrs, site),
         Op::Reduce(attrs) => reduce::reduce(attrs, site),
         Op::DotGeneral(attrs) => contract::dot_general(attrs, site),
+        Op::Convolution(attrs) => convolution::convolution(attrs, site),
         Op::OptimizationBarrier => Ok(vec![Some(site.cotangent)]),
         Op::Param(_)
         | Op::Constant(_)
@@ -140,7 +142,6 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         | Op::Sort(_)
         | Op::ReduceWindow(_)
         | Op::SelectAndScatter(_)
-        | Op::Convolution(_)
         | Op::Scan(_)
         | Op::Cond
         | Op::While => Err(site.b.fault(format!("{}: the op has no gradient rule", op.mnemonic()))),

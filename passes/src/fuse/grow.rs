@@ -139,7 +139,7 @@ impl<'g> Growth<'g> {
     /// Contractions with the elementwise work on their results.
     pub(super) fn contractions(&mut self) {
         let kind = FusionKind::Contraction;
-        for dot in self.seeds(|op| matches!(op, Op::DotGeneral(_))) {
+        for dot in self.seeds(|op| op.has(Trait::Contraction)) {
             let cluster = self.unclaimed(dot).expect("only contractions are claimed, and this one is not");
             self.partition.set_kind(cluster, kind);
             let full = self.shape(dot);

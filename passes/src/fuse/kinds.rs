@@ -21,7 +21,7 @@ pub fn is_expression(op: &Op) -> bool {
 ///   row values; or of *full* shape: broadcasts of row values back along the reduced dimensions, and elementwise ops
 ///   on full values. What does not is an arbitrary expression. Results have full or row shape. The reduced dimensions
 ///   need not be trailing.
-/// - *contraction*: one `dot_general`, whose operands are parameters of the region. What depends on it is elementwise,
+/// - *contraction*: one `dot_general` or `convolution`, whose operands are parameters of the region. What depends on it is elementwise,
 ///   of its shape; what does not is an arbitrary expression. All results have its shape.
 /// - *horizontal*: [groups](groups) that share no node, each a legal pointwise or row region.
 ///

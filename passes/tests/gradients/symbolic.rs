@@ -2,7 +2,7 @@
 //! of the function with fixed dimensions.
 
 use nnc_ir::builder::Built;
-use nnc_ir::ops::{DotAttrs, GatherAttrs, PadAttrs, SliceAttrs};
+use nnc_ir::ops::{ConvolutionAttrs, DotAttrs, GatherAttrs, PadAttrs, SliceAttrs};
 use nnc_ir::{Bindings, Builder, DType, Dim, Graph, Location, Shape, TensorData, TensorType, Value};
 
 use crate::table::spread;
@@ -68,6 +68,29 @@ fn contraction_over_the_symbol() {
     check(&[&[n(), Dim::from(3)], &[n(), Dim::from(2)]], &[1, 4], |b, x| {
         b.dot(x[0], x[1], DotAttrs { lhs_contract: vec![0], rhs_contract: vec![0], ..DotAttrs::default() })
     });
+}
+
+#[test]
+fn convolutions_of_a_batch_and_of_images_of_unknown_size() {
+    let attrs = |stride: usize, groups: usize| ConvolutionAttrs {
+        stride: vec![stride],
+        padding: vec![(1, 1)],
+        groups,
+        ..ConvolutionAttrs::plain(1)
+    };
+    let fixed = |dims: [usize; 3]| dims.map(Dim::from);
+    for groups in [1, 2] {
+        let attrs = attrs(2, groups);
+        check(&[&[n(), Dim::from(2), Dim::from(5)], &fixed([2, 2 / groups, 3])], &[1, 3], move |b, x| {
+            b.convolution(x[0], x[1], attrs.clone())
+        });
+    }
+    for stride in [1, 3] {
+        let attrs = attrs(stride, 1);
+        check(&[&[Dim::from(2), Dim::from(1), n()], &fixed([2, 1, 2])], &[1, 4, 5, 6], move |b, x| {
+            b.convolution(x[0], x[1], attrs.clone())
+        });
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The cases: for each op with a gradient, functions and points where it is differentiable twice.
 
 use nnc_ir::builder::Built;
-use nnc_ir::ops::{Combiner, DotAttrs, GatherAttrs, PadAttrs, ScatterAttrs, SliceAttrs};
+use nnc_ir::ops::{Combiner, ConvolutionAttrs, DotAttrs, GatherAttrs, PadAttrs, ScatterAttrs, SliceAttrs};
 use nnc_ir::{Builder, DType, Dim, TensorData, Value};
 
 /// A function of `f64` tensors and where to differentiate it.
@@ -53,7 +53,7 @@ fn case(
 
 /// Every case. A test checks that together they use every op that has a gradient.
 pub(crate) fn cases() -> Vec<Case> {
-    [elementwise(), movement(), reductions(), contractions(), indexing(), compositions()]
+    [elementwise(), movement(), reductions(), contractions(), convolutions(), indexing(), compositions()]
         .into_iter()
         .flatten()
         .collect()
@@ -206,6 +206,78 @@ fn contractions() -> Vec<Case> {
             &[0, 3],
         ),
         case("square of a matrix", &[(&[3, 3], Within(-1.0, 1.0))], |b, x| b.matmul(x[0], x[0])),
+    ]
+}
+
+fn convolutions() -> Vec<Case> {
+    let plain = ConvolutionAttrs::plain;
+    let conv = |name: &'static str, image: &[usize], kernel: &[usize], attrs: ConvolutionAttrs| {
+        case(name, &[(image, Within(-1.0, 1.0)), (kernel, Within(-1.0, 1.0))], move |b, x| {
+            b.convolution(x[0], x[1], attrs.clone())
+        })
+    };
+    vec![
+        conv("convolution", &[2, 2, 4, 3], &[3, 2, 2, 2], plain(2)),
+        conv(
+            "convolution in steps over padding",
+            &[1, 2, 6, 5],
+            &[2, 2, 3, 2],
+            ConvolutionAttrs { stride: vec![2, 3], padding: vec![(1, 1), (2, 0)], ..plain(2) },
+        ),
+        conv(
+            "convolution that leaves elements out",
+            &[1, 1, 8],
+            &[2, 1, 2],
+            ConvolutionAttrs { stride: vec![4], padding: vec![(0, 1)], ..plain(1) },
+        ),
+        conv(
+            "convolution of a cropped image",
+            &[1, 1, 7],
+            &[1, 1, 2],
+            ConvolutionAttrs { padding: vec![(-2, -1)], stride: vec![2], ..plain(1) },
+        ),
+        conv(
+            "convolution of groups",
+            &[2, 4, 4],
+            &[6, 2, 2],
+            ConvolutionAttrs { groups: 2, padding: vec![(1, 0)], ..plain(1) },
+        ),
+        conv(
+            "depthwise convolution",
+            &[1, 3, 3, 3],
+            &[3, 1, 2, 2],
+            ConvolutionAttrs { groups: 3, stride: vec![1, 2], ..plain(2) },
+        ),
+        conv(
+            "convolution with a spread kernel",
+            &[1, 2, 7],
+            &[2, 2, 3],
+            ConvolutionAttrs { rhs_dilation: vec![2], padding: vec![(2, 1)], stride: vec![2], ..plain(1) },
+        ),
+        conv(
+            "convolution of a spread image",
+            &[1, 2, 3, 2],
+            &[2, 2, 3, 2],
+            ConvolutionAttrs { lhs_dilation: vec![2, 3], padding: vec![(2, 1), (0, 1)], ..plain(2) },
+        ),
+        conv(
+            "convolution of all at once",
+            &[2, 4, 5],
+            &[4, 2, 2],
+            ConvolutionAttrs {
+                stride: vec![3],
+                padding: vec![(3, -1)],
+                lhs_dilation: vec![2],
+                rhs_dilation: vec![3],
+                groups: 2,
+            },
+        ),
+        conv(
+            "convolution in three dimensions",
+            &[1, 1, 2, 3, 2],
+            &[2, 1, 2, 2, 1],
+            ConvolutionAttrs { padding: vec![(0, 1), (0, 0), (1, 0)], ..plain(3) },
+        ),
     ]
 }
 

@@ -172,6 +172,37 @@ impl Random {
     }
 }
 
+impl Random {
+    /// A convolution and its operands: right but for what chance spoils.
+    fn convolution(&mut self) -> (Op, Vec<TensorData>) {
+        let n_spatial = 1 + self.below(3);
+        let groups = 1 + self.below(2);
+        let (inputs, outputs) = (self.below(3), groups * self.below(3));
+        let extents = |random: &mut Self, first: [usize; 2], least: usize| {
+            [first.to_vec(), (0..n_spatial).map(|_| least + random.below(4)).collect()].concat()
+        };
+        let batch = self.below(3);
+        let mut shapes = [extents(self, [batch, groups * inputs], 2), extents(self, [outputs, inputs], 1)];
+        let step = |random: &mut Self| if random.below(60) == 0 { random.extent() } else { 1 + random.below(3) };
+        let attrs = ConvolutionAttrs {
+            stride: self.entries(n_spatial, step),
+            padding: self.entries(n_spatial, |random| (random.amount(), random.amount())),
+            lhs_dilation: self.entries(n_spatial, step),
+            rhs_dilation: self.entries(n_spatial, step),
+            groups: if self.below(20) == 0 { self.below(3) } else { groups },
+        };
+        if self.below(10) == 0 {
+            shapes[1] = self.dims();
+        }
+        let dtype = self.pick(&DType::ALL);
+        let operands = shapes.map(|shape| {
+            let values: Vec<i64> = (0..shape.iter().product()).map(|_| self.amount()).collect();
+            TensorData::from_integers(dtype, shape, values)
+        });
+        (Op::Convolution(attrs), operands.to_vec())
+    }
+}
+
 /// Evaluates cases and counts those that have a value.
 fn count_values(n_cases: usize, mut case: impl FnMut(&mut Random) -> (Op, Vec<TensorData>)) -> usize {
     let mut random = Random { counter: 0 };
@@ -203,4 +234,10 @@ fn no_op_panics_whatever_it_is_given() {
 fn no_indexing_panics_whatever_it_is_given() {
     let n_values = count_values(20_000, Random::indexing);
     assert!(n_values > 5_000, "only {n_values} cases have a value");
+}
+
+#[test]
+fn no_convolution_panics_whatever_it_is_given() {
+    let n_values = count_values(5_000, Random::convolution);
+    assert!(n_values > 1_000, "only {n_values} cases have a value");
 }

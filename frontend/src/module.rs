@@ -10,11 +10,13 @@ use crate::parameter::{Buffer, Parameter, Training};
 use crate::tensor::Tensor;
 
 mod field;
+mod python;
 mod state_dict;
 mod tree;
 
 pub use field::{Field, Plain, Probe, Registered};
 pub use nnc_derive::Module;
+pub(crate) use python::{python_bool, python_float, python_tuple};
 pub use state_dict::{LoadError, LoadReport, StateDict};
 pub use tree::write_tree;
 
@@ -293,11 +295,6 @@ fn set_training(members: &Members<'_>, training: bool) {
             Member::Parameter(_) | Member::Buffer(_) => {}
         }
     }
-}
-
-/// A truth value as PyTorch prints it.
-pub(crate) fn python_bool(value: bool) -> &'static str {
-    if value { "True" } else { "False" }
 }
 
 /// `Linear` from `crate::nn::linear::Linear`, generic arguments left out.

@@ -4,12 +4,18 @@
 
 mod activation;
 mod container;
+mod dropout;
 mod flatten;
 mod linear;
 mod loss;
 
-pub use activation::{GELU, LogSoftmax, ReLU, Sigmoid, Softmax, Tanh};
+pub use activation::{
+    CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU,
+    RReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh,
+    Tanhshrink, Threshold,
+};
 pub use container::{Identity, Lambda, ModuleList, Sequential};
+pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use flatten::{Flatten, Unflatten};
 pub use linear::Linear;
 pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};

@@ -7,8 +7,10 @@ pub use crate::functional;
 pub use crate::init;
 pub use crate::module::{Forward, Layer, Module, StateDict};
 pub use crate::nn::{
-    self, CrossEntropyLoss, Flatten, GELU, Identity, L1Loss, Lambda, Linear, LogSoftmax, MSELoss, ModuleList, NLLLoss,
-    ReLU, Reduction, Sequential, Sigmoid, Softmax, Tanh, Unflatten,
+    self, AlphaDropout, CELU, CrossEntropyLoss, Dropout, Dropout1d, Dropout2d, Dropout3d, ELU, FeatureAlphaDropout,
+    Flatten, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, Identity, L1Loss, Lambda, LeakyReLU, Linear,
+    LogSigmoid, LogSoftmax, MSELoss, Mish, ModuleList, NLLLoss, PReLU, RReLU, ReLU, ReLU6, Reduction, SELU, Sequential,
+    SiLU, Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold, Unflatten,
 };
 pub use crate::optim::{self, Optimizer, Sgd};
 pub use crate::parameter::{Buffer, Parameter, Training};

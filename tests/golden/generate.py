@@ -5,6 +5,8 @@ import torch
 import functional
 import models
 import nn
+import nn_activation
+import nn_dropout
 import nn_linear
 import ops
 
@@ -15,4 +17,6 @@ if __name__ == "__main__":
     functional.generate()
     ops.generate()
     nn.names()
+    nn_activation.generate()
+    nn_dropout.generate()
     nn_linear.generate()

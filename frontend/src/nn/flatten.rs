@@ -1,6 +1,6 @@
 //! `Flatten` and `Unflatten`.
 
-use crate::module::{Forward, Module};
+use crate::module::{Forward, Module, python_tuple};
 use crate::tensor::Tensor;
 
 /// Joins dimensions into one; by default all but the first, the batch.
@@ -40,7 +40,7 @@ impl Forward for Flatten {
 
 /// Splits a dimension into several.
 #[derive(Clone, Debug, Module)]
-#[module(repr = "dim={}, unflattened_size={}", self.dim, self.python_size())]
+#[module(repr = "dim={}, unflattened_size={}", self.dim, python_tuple(&self.sizes))]
 pub struct Unflatten {
     /// Dimension split.
     pub dim: i64,
@@ -52,11 +52,6 @@ impl Unflatten {
     /// Splits `dim` into `sizes`.
     pub fn new(dim: i64, sizes: impl Into<Vec<i64>>) -> Self {
         Self { dim, sizes: sizes.into() }
-    }
-
-    fn python_size(&self) -> String {
-        let sizes: Vec<String> = self.sizes.iter().map(i64::to_string).collect();
-        format!("({}{})", sizes.join(", "), if sizes.len() == 1 { "," } else { "" })
     }
 }
 

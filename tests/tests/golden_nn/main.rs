@@ -11,10 +11,12 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nnc_tests::golden::folder;
 use nnc_tests::layers::{Case, stored_cases};
 
+mod activation;
+mod dropout;
 mod linear;
 
 fn families() -> Vec<Vec<Case>> {
-    vec![linear::cases()]
+    vec![activation::cases(), dropout::cases(), linear::cases()]
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -16,5 +16,5 @@ pub use crate::optim::{self, Optimizer, Sgd};
 pub use crate::parameter::{Buffer, Parameter, Training};
 pub use crate::random::manual_seed;
 pub use crate::sequential;
-pub use crate::tensor::{Index, Reduced, Tensor, ToOperand, ToTensor, range, where_};
+pub use crate::tensor::{Index, Reduced, Tensor, Tensors, ToOperand, ToTensor, range, where_};
 pub use crate::trace::{Trace, TraceError, trace};

@@ -25,6 +25,7 @@ mod index;
 mod movement;
 mod print;
 mod reduce;
+mod tensors;
 
 pub use arith::{Operand, ToOperand, where_};
 pub use contract::einsum;
@@ -33,6 +34,7 @@ pub use index::{Index, IntoIndices};
 pub use movement::{DimSpec, IntoDims, IntoShape};
 pub(crate) use print::format_data;
 pub use reduce::Reduced;
+pub use tensors::Tensors;
 
 /// A tensor: a value of the graph being traced, or concrete data. Clones are cheap and share it.
 #[derive(Clone)]

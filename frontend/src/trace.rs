@@ -2,7 +2,8 @@
 //!
 //! A trace is a state of the thread: the graph under construction, the parameters met so far, the module path that is
 //! being run, and the faults found. [`trace()`] installs it, runs a closure, and turns the outcome into an
-//! [`nnc_ir::Module`] with one function.
+//! [`nnc_ir::Module`] with one function. The bodies of loops and branches are traced into graphs of their own, on a
+//! stack above the function's (`trace/frame.rs`, `trace/control.rs`).
 //!
 //! Two things are found without the user's help. *Names*: [`Trace::bind`] walks a model and keeps the dotted path of
 //! every parameter (by identity of its storage) and of every module (by address and type). *Places*: everything
@@ -18,13 +19,21 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use nnc_ir::{
-    Constant, DType, Diagnostic, Func, FuncParam, FuncResult, Graph, Location, Module as IrModule, Op, ParamKind,
-    Rewriter, Scalar, TensorData, TensorType, Value,
+    Constant, DType, Diagnostic, Func, FuncParam, FuncResult, Location, Module as IrModule, Op, ParamKind, Rewriter,
+    Scalar, TensorData, TensorType, Value,
 };
 
 use crate::module::{Module, ModuleKey, named_modules};
 use crate::parameter::{Buffer, Parameter, StorageId};
 use crate::tensor::{Repr, Tensor, ToTensor, fault};
+
+mod control;
+mod frame;
+mod signature;
+
+pub(crate) use control::{Input, Region, push_cond, push_scan, push_while, region, rehearse};
+use frame::Frame;
+pub use signature::{ToTensorType, TraceOutput};
 
 thread_local! {
     static ACTIVE: RefCell<Option<State>> = const { RefCell::new(None) };
@@ -64,16 +73,15 @@ impl std::error::Error for TraceError {}
 
 /// What is being traced.
 struct State {
-    id: u64,
-    graph: Graph,
-    /// Described in the order of the graph's parameters.
+    /// The function's graph, and on top of it those of the regions being traced, outermost first.
+    frames: Vec<Frame>,
+    /// Regions begun so far, and the trace numbers of those that have ended.
+    n_regions: usize,
+    ended: Vec<u64>,
+    /// Described in the order of the function's parameters.
     params: Vec<TracedParam>,
-    /// The present value of each parameter or buffer met; a buffer's changes when it is set.
-    current: HashMap<StorageId, Tensor>,
     /// Position in `params` of each parameter or buffer met.
     positions: HashMap<StorageId, usize>,
-    /// Buffers that were set, in order of first setting.
-    updated: Vec<StorageId>,
     /// Path of each module bound, by address and type.
     paths: HashMap<ModuleKey, Arc<str>>,
     scopes: Vec<Scope>,
@@ -104,12 +112,11 @@ struct Scope {
 impl State {
     fn new(id: u64) -> Self {
         Self {
-            id,
-            graph: Graph::new(),
+            frames: vec![Frame::new(id, 0)],
+            n_regions: 0,
+            ended: Vec::new(),
             params: Vec::new(),
-            current: HashMap::new(),
             positions: HashMap::new(),
-            updated: Vec::new(),
             paths: HashMap::new(),
             scopes: Vec::new(),
             results: Vec::new(),
@@ -158,9 +165,11 @@ impl State {
         if self.params.iter().any(|param| param.name == name) {
             self.faults.push(Diagnostic::new(location.clone(), format!("the name `{name}` is declared twice")));
         }
-        let value = self.graph.param(ty.clone(), location);
+        let root = self.root();
+        let value = root.graph.param(ty.clone(), location);
+        let tensor = Tensor::traced(root.id, value, ty);
         self.params.push(TracedParam { name: name.to_string(), kind, value, data, _storage: storage });
-        Tensor::traced(self.id, value, ty)
+        tensor
     }
 
     fn add_storage(
@@ -172,12 +181,12 @@ impl State {
         storage: Rc<dyn std::any::Any>,
         location: Location,
     ) -> Tensor {
-        if let Some(tensor) = self.current.get(&id) {
+        if let Some(tensor) = self.root().current.get(&id) {
             return tensor.clone();
         }
         self.positions.insert(id, self.params.len());
         let tensor = self.add_param(name, kind, data.ty(), Some(data), Some(storage), location);
-        self.current.insert(id, tensor.clone());
+        self.root().current.insert(id, tensor.clone());
         tensor
     }
 
@@ -191,35 +200,6 @@ impl State {
     fn add_buffer(&mut self, name: &str, buffer: &Buffer, met: &Location) -> Tensor {
         let location = self.locate_storage(name, buffer.origin(), met);
         self.add_storage(buffer.id(), name, ParamKind::State, buffer.data(), buffer.storage(), location)
-    }
-
-    /// The value of `tensor` in this graph; data become constants.
-    fn value(&mut self, tensor: &Tensor, location: &Location) -> Result<Value, Diagnostic> {
-        match tensor.repr() {
-            Repr::Traced { trace, value, .. } if *trace == self.id => Ok(*value),
-            Repr::Traced { ty, .. } => Err(Diagnostic::new(
-                location.clone(),
-                format!("a tensor of type {ty} belongs to another trace; give it to this one as an input"),
-            )),
-            Repr::Data(data) => {
-                let op = Op::Constant(self.constant(data));
-                self.graph.op(op, &[], location.clone())
-            }
-            Repr::Poisoned(fault) => Err((**fault).clone()),
-        }
-    }
-
-    /// Small data stand inline in the text format; larger ones get a name and live beside it.
-    fn constant(&self, data: &TensorData) -> Constant {
-        const INLINE: usize = 64;
-        let first = (!data.is_empty()).then(|| data.get(0));
-        if let Some(value) = first
-            && data.scalars().all(|scalar| scalar == value)
-        {
-            return Constant::Splat { ty: data.ty(), value };
-        }
-        let name = (data.len() > INLINE).then(|| Arc::from(format!("constant.{}", self.graph.n_values())));
-        Constant::Dense { data: data.clone(), name }
     }
 
     /// Reorders the parameters (inputs, then trainable ones, then other state), puts them first, and closes the
@@ -241,8 +221,8 @@ impl State {
                 Err(diagnostic) => self.faults.push(diagnostic),
             }
         }
-        for id in std::mem::take(&mut self.updated) {
-            let tensor = self.current[&id].clone();
+        for id in std::mem::take(&mut self.root().updated) {
+            let tensor = self.root().current[&id].clone();
             if tensor.is_poisoned() {
                 continue;
             }
@@ -261,11 +241,12 @@ impl State {
             return Err(TraceError { diagnostics: self.faults });
         }
 
-        let mut rewriter = Rewriter::without_params(&self.graph);
+        let graph = std::mem::take(&mut self.root().graph);
+        let mut rewriter = Rewriter::without_params(&graph);
         for &idx in &order {
             rewriter.param(self.params[idx].value);
         }
-        for (node, data) in self.graph.nodes() {
+        for (node, data) in graph.nodes() {
             if !matches!(data.op, Op::Param(_)) {
                 rewriter.copy(node);
             }
@@ -375,88 +356,6 @@ impl Trace {
     }
 }
 
-/// A tensor type, or the text of one: `f32[N, 784]`.
-pub trait ToTensorType {
-    /// The type.
-    ///
-    /// # Errors
-    /// What is wrong with the text.
-    fn to_tensor_type(&self) -> Result<TensorType, String>;
-}
-
-impl ToTensorType for TensorType {
-    fn to_tensor_type(&self) -> Result<TensorType, String> {
-        Ok(self.clone())
-    }
-}
-
-impl ToTensorType for &TensorType {
-    fn to_tensor_type(&self) -> Result<TensorType, String> {
-        Ok((*self).clone())
-    }
-}
-
-impl ToTensorType for &str {
-    fn to_tensor_type(&self) -> Result<TensorType, String> {
-        parse_type(self)
-    }
-}
-
-impl ToTensorType for String {
-    fn to_tensor_type(&self) -> Result<TensorType, String> {
-        parse_type(self)
-    }
-}
-
-/// Reads `f32[N, 784]`.
-fn parse_type(text: &str) -> Result<TensorType, String> {
-    let expected = || format!("`{text}` is not a tensor type such as `f32[N, 784]`");
-    let (dtype, rest) = text.trim().split_once('[').ok_or_else(expected)?;
-    let dtype = DType::from_name(dtype.trim()).ok_or_else(|| {
-        format!("`{dtype}` is not an element type, expected one of {}", DType::ALL.map(DType::name).join(", "))
-    })?;
-    let extents = rest.strip_suffix(']').ok_or_else(expected)?;
-    if extents.trim().is_empty() {
-        return Ok(TensorType::scalar(dtype));
-    }
-    let dim =
-        |extent: &str| nnc_ir::parse::parse_dim(extent).map_err(|fault| format!("in `{text}`: {}", fault.message));
-    let dims = extents.split(',').map(dim).collect::<Result<Vec<_>, _>>()?;
-    Ok(TensorType::new(dtype, dims))
-}
-
-/// What the closure given to [`trace()`] may give back: nothing, one tensor (the result `output`), or named tensors.
-pub trait TraceOutput {
-    /// Declares the results.
-    fn declare(self, trace: &Trace);
-}
-
-impl TraceOutput for () {
-    fn declare(self, _: &Trace) {}
-}
-
-impl TraceOutput for Tensor {
-    fn declare(self, trace: &Trace) {
-        trace.output("output", self);
-    }
-}
-
-impl<const N: usize> TraceOutput for [(&str, Tensor); N] {
-    fn declare(self, trace: &Trace) {
-        for (name, tensor) in self {
-            trace.output(name, tensor);
-        }
-    }
-}
-
-impl TraceOutput for Vec<(String, Tensor)> {
-    fn declare(self, trace: &Trace) {
-        for (name, tensor) in self {
-            trace.output(&name, tensor);
-        }
-    }
-}
-
 /// Traces a function: runs `build` on symbolic tensors and gives the module that holds the function and the weights
 /// it names.
 ///
@@ -519,17 +418,18 @@ pub(crate) fn push(op: Op, operands: &[&Tensor], caller: &'static Caller<'static
         let location = state.locate(caller);
         let values: Vec<Value> =
             operands.iter().map(|operand| state.value(operand, &location)).collect::<Result<_, _>>()?;
-        let value = state.graph.op(op, &values, location)?;
-        let ty = state.graph.ty(value).clone();
-        Ok(Tensor::traced(state.id, value, ty))
+        let frame = state.top();
+        let value = frame.graph.op(op, &values, location)?;
+        Ok(frame.tensor(value))
     })
 }
 
 /// The op that defines `tensor` in the active trace.
 pub(crate) fn defining_op(tensor: &Tensor) -> Option<Op> {
     ACTIVE.with_borrow(|active| match (active, tensor.repr()) {
-        (Some(state), Repr::Traced { trace, value, .. }) if *trace == state.id => {
-            Some(state.graph.def_op(*value).clone())
+        (Some(state), Repr::Traced { trace, value, .. }) => {
+            let frame = state.frames.iter().find(|frame| frame.id == *trace)?;
+            Some(frame.graph.def_op(*value).clone())
         }
         _ => None,
     })
@@ -558,7 +458,7 @@ pub(crate) fn parameter(parameter: &Parameter, caller: &'static Caller<'static>)
         return Tensor::from_data(parameter.data());
     }
     with(|state| {
-        if let Some(tensor) = state.current.get(&parameter.id()) {
+        if let Some(tensor) = state.root().current.get(&parameter.id()) {
             return tensor.clone();
         }
         let location = state.locate(caller);
@@ -581,18 +481,14 @@ pub(crate) fn buffer(buffer: &Buffer, caller: &'static Caller<'static>) -> Tenso
     with(|state| {
         let location = state.locate(caller);
         let name = format!("buffer.{}", state.params.len());
-        state.add_buffer(&name, buffer, &location)
+        state.add_buffer(&name, buffer, &location);
+        state.present(buffer.id(), &location)
     })
 }
 
 /// Makes `tensor` the next value of `buffer` in the active trace.
 pub(crate) fn set_buffer(buffer: &Buffer, tensor: Tensor) {
-    with(|state| {
-        if !state.updated.contains(&buffer.id()) {
-            state.updated.push(buffer.id());
-        }
-        state.current.insert(buffer.id(), tensor);
-    });
+    with(|state| state.top().set(buffer.id(), tensor));
 }
 
 /// The random state of the active trace: the state parameter `rng` (`u32[4]`: key, high counter), which starts from
@@ -627,7 +523,7 @@ impl Drop for ScopeGuard {
     fn drop(&mut self) {
         ACTIVE.with_borrow_mut(|active| {
             if let Some(state) = active
-                && self.trace == Some(state.id)
+                && self.trace == Some(state.root().id)
             {
                 state.scopes.pop();
             }
@@ -645,7 +541,7 @@ pub fn enter(key: ModuleKey) -> ScopeGuard {
         let outer = state.scopes.last().and_then(|scope| scope.path.clone());
         let path = state.paths.get(&key).filter(|path| !path.is_empty()).cloned().or(outer);
         state.scopes.push(Scope { path, caller });
-        ScopeGuard { trace: Some(state.id) }
+        ScopeGuard { trace: Some(state.root().id) }
     })
 }
 

@@ -16,7 +16,7 @@ use nnc_frontend::tensor::Tensor;
 use nnc_frontend::trace::trace;
 use nnc_ir::bind::{Argument, bind_dims};
 use nnc_ir::{DType, Dim, Module as IrModule, ParamKind, Scalar, Shape, TensorData, TensorType};
-use nnc_passes::optimizer::{OptimizerSpec, Sgd, train_step};
+use nnc_passes::optimizer::{Clip, ParamGroup, StepSpec, train_step};
 use nnc_passes::pipeline::OptLevel;
 use nnc_runtime::Instance;
 use nnc_runtime::program::InputRole;
@@ -64,6 +64,7 @@ pub struct TrainerBuilder<M> {
     model: M,
     loss: Loss,
     optimizer: Optimizer,
+    clip: Option<Clip>,
     options: Options,
     threads: usize,
 }
@@ -90,6 +91,26 @@ impl<M: Module + Forward> TrainerBuilder<M> {
         self
     }
 
+    /// Scales all gradients of a step so that their Euclidean norm is at most `max_norm`:
+    /// `torch.nn.utils.clip_grad_norm_`. See [`TrainerBuilder::clip`] for its other arguments.
+    #[must_use]
+    pub fn clip_grad_norm(self, max_norm: f64) -> Self {
+        self.clip(Clip::norm(max_norm))
+    }
+
+    /// Limits every element of every gradient to `-clip_value..=clip_value`: `torch.nn.utils.clip_grad_value_`.
+    #[must_use]
+    pub fn clip_grad_value(self, clip_value: f64) -> Self {
+        self.clip(Clip::value(clip_value))
+    }
+
+    /// Limits the gradients before the optimizer sees them.
+    #[must_use]
+    pub fn clip(mut self, clip: Clip) -> Self {
+        self.clip = Some(clip);
+        self
+    }
+
     /// Runs on at most this many threads; 0 is one a core. Any number gives the same bits.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -102,20 +123,15 @@ impl<M: Module + Forward> TrainerBuilder<M> {
     /// # Errors
     /// Settings of the optimizer that contradict each other.
     pub fn build(self) -> Result<Trainer<M>, Error> {
-        let Self { model, loss, optimizer, options, threads } = self;
-        let Optimizer::Sgd(sgd) = &optimizer else {
-            return Err(Error::message(format!("the optimizer {optimizer:?} cannot be compiled")));
-        };
-        sgd.check().map_err(Error::message)?;
-        let spec = OptimizerSpec::Sgd(Sgd {
-            lr: sgd.lr,
-            momentum: sgd.momentum,
-            dampening: sgd.dampening,
-            weight_decay: sgd.weight_decay,
-            nesterov: sgd.nesterov,
-            maximize: sgd.maximize,
+        let Self { model, loss, optimizer, clip, options, threads } = self;
+        let groups = optimizer.resolve(&model.named_parameters())?;
+        let groups = groups.into_iter().map(|group| ParamGroup {
+            optimizer: group.optimizer,
+            params: group.params,
+            schedules_momentum: false,
         });
-        let lr = optimizer.lr();
+        let spec = StepSpec { groups: groups.collect(), clip };
+        let lr = spec.inputs().into_iter().map(|(_, lr)| lr).collect();
         let (training, evaluation) = (Phase::default(), Phase::default());
         Ok(Trainer { model, loss, spec, lr, options, threads, training, evaluation, compilations: Vec::new() })
     }
@@ -151,8 +167,9 @@ impl Phase {
 pub struct Trainer<M> {
     model: M,
     loss: Loss,
-    spec: OptimizerSpec,
-    lr: f64,
+    spec: StepSpec,
+    /// By parameter group, the learning rate of the next step.
+    lr: Vec<f64>,
     options: Options,
     threads: usize,
     training: Phase,
@@ -164,7 +181,8 @@ impl<M: Module + Forward> Trainer<M> {
     /// Starts to describe the training of `model`.
     #[expect(clippy::new_ret_no_self, reason = "the builder is the way to a trainer")]
     pub fn new(model: M, loss: Loss, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
-        TrainerBuilder { model, loss, optimizer: optimizer.into(), options: Options::default(), threads: 0 }
+        let (optimizer, options) = (optimizer.into(), Options::default());
+        TrainerBuilder { model, loss, optimizer, clip: None, options, threads: 0 }
     }
 
     /// The model. Its parameters are those of the last [`Trainer::sync`].
@@ -172,14 +190,33 @@ impl<M: Module + Forward> Trainer<M> {
         &self.model
     }
 
-    /// The learning rate of the next step.
+    /// The learning rate of the next step (of the first parameter group).
     pub fn lr(&self) -> f64 {
-        self.lr
+        self.lr[0]
     }
 
-    /// Sets the learning rate from the next step on. Nothing is compiled again.
+    /// The learning rates of the next step, one a parameter group.
+    pub fn lrs(&self) -> &[f64] {
+        &self.lr
+    }
+
+    /// Sets the learning rate of all parameter groups from the next step on. Nothing is compiled again.
     pub fn set_lr(&mut self, lr: f64) {
-        self.lr = lr;
+        self.lr.fill(lr);
+    }
+
+    /// Sets the learning rates from the next step on, one a parameter group. Nothing is compiled again.
+    ///
+    /// # Errors
+    /// If there are not as many as groups.
+    pub fn set_lrs(&mut self, lrs: &[f64]) -> Result<(), Error> {
+        if lrs.len() != self.lr.len() {
+            let message =
+                format!("found {} learning rates, expected one for each of {} groups", lrs.len(), self.lr.len());
+            return Err(Error::message(message));
+        }
+        self.lr.copy_from_slice(lrs);
+        Ok(())
     }
 
     /// Every compilation so far: one for each batch shape of training and of evaluation.
@@ -197,8 +234,11 @@ impl<M: Module + Forward> Trainer<M> {
             if !self.training.current.as_ref().is_some_and(|key| fits(key, batch)) {
                 self.enter_training(batch)?;
             }
-            let lr = (self.lr as f32).to_le_bytes();
             let instance = self.training.current_instance().expect("the batch's instance was just entered");
+            for (group, &lr) in self.lr.iter().enumerate().skip(1) {
+                instance.write(StepSpec::learning_rate(group).as_str(), &(lr as f32).to_le_bytes())?;
+            }
+            let lr = (self.lr[0] as f32).to_le_bytes();
             instance.run_with(&[("x", batch[0].bytes), ("y", batch[1].bytes), ("lr", &lr)])?;
             let loss = read_scalar(instance, 0)?;
             // Evaluation's copies of the parameters are stale from here on.
@@ -269,7 +309,14 @@ impl<M: Module + Forward> Trainer<M> {
             let loss = (self.loss.0)(&self.model.forward(&x), &y);
             t.output("loss", loss);
         })?;
-        let func = train_step(&module.funcs[0], 0, &self.spec)?;
+        let mut spec = self.spec.clone();
+        for group in &mut spec.groups {
+            // Frozen parameters and those the model does not use are in no step.
+            let func = &module.funcs[0];
+            let is_param = |name: &String| func.params.iter().any(|p| p.kind == ParamKind::Param && p.name == *name);
+            group.params.retain(is_param);
+        }
+        let func = train_step(&module.funcs[0], 0, spec)?;
         Ok(IrModule { funcs: vec![func], weights: module.weights })
     }
 
@@ -304,7 +351,9 @@ impl<M: Module + Forward> Trainer<M> {
             let view = match param.name.as_str() {
                 "x" => batch.first(),
                 "y" => batch.get(1),
-                "lr" => Some(&View { dtype: DType::F32, shape: &[], bytes: &[] }),
+                name if name == "lr" || name.starts_with("lr.") => {
+                    Some(&View { dtype: DType::F32, shape: &[], bytes: &[] })
+                }
                 _ => None,
             };
             let Some(view) = view else {

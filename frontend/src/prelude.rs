@@ -12,7 +12,9 @@ pub use crate::nn::{
     LogSigmoid, LogSoftmax, MSELoss, Mish, ModuleList, NLLLoss, PReLU, RReLU, ReLU, ReLU6, Reduction, SELU, Sequential,
     SiLU, Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold, Unflatten,
 };
-pub use crate::optim::{self, Optimizer, Sgd};
+pub use crate::optim::{
+    self, Adadelta, Adagrad, Adam, AdamW, Adamax, NAdam, Optimizer, RAdam, RMSprop, Rprop, Select, Sgd,
+};
 pub use crate::parameter::{Buffer, Parameter, Training};
 pub use crate::random::manual_seed;
 pub use crate::sequential;

@@ -1,99 +1,73 @@
 //! Training steps: forward, backward and parameter update as one function.
 //!
-//! An [`Optimizer`] builds the update of one parameter from its gradient and its states, as graph nodes; this module
-//! adds the states to the function, hands them over, and marks every new parameter and state as taking the buffer of
-//! the old (*donation*), so a compiled step updates in place. The learning rate is an input of the step, so changing
-//! it recompiles nothing.
+//! A [`Rule`](nnc_optim::Rule) builds the update of one parameter from its gradient and its states, as graph nodes; this
+//! module adds the states to the function, hands them over, and marks every new parameter and state as taking the
+//! buffer of the old (*donation*), so a compiled step updates in place. Learning rates are inputs of the step, one a
+//! parameter group, so changing them recompiles nothing.
+//!
+//! ```text
+//! func @f(param %w: f32[4], %x: f32[4]) -> (loss: f32[])
+//! ```
+//!
+//! becomes, with `sgd:momentum=0.9`,
+//!
+//! ```text
+//! func @f(param %w: f32[4], %x: f32[4], %lr: f32[], state %w.momentum_buffer: f32[4])
+//!     -> (loss: f32[], w: f32[4] into %w, w.momentum_buffer: f32[4] into %w.momentum_buffer)
+//! ```
 
-use nnc_ir::{Builder, DType, Diagnostic, Func, FuncParam, FuncResult, Graph, Location, Op, ParamKind, Rewriter};
-use nnc_ir::{TensorType, Value};
+use nnc_ir::{DType, Diagnostic, Func, FuncParam, FuncResult, Graph, Location, Op, ParamKind, Rewriter, Value};
+use nnc_optim::formula::{Formula, Term};
+use nnc_optim::rule::{Group, Site};
 
 use crate::autodiff;
 use crate::autodiff::coverage::{self, Coverage};
 
-mod sgd;
+mod clip;
+mod slots;
 mod spec;
 
-pub use sgd::Sgd;
-pub use spec::OptimizerSpec;
+use slots::Slots;
 
-/// Name of the input that carries the learning rate, an `f32[]`.
+pub use clip::Clip;
+pub use nnc_optim::OptimizerSpec;
+pub use spec::{ParamGroup, StepSpec};
+
+/// Name of the input that carries the learning rate of the first group, an `f32[]`.
 pub const LEARNING_RATE: &str = "lr";
 
 /// Name of the state that counts finished steps, an `i64[]`, of optimizers that need it.
 pub const STEP: &str = "optimizer.step";
 
-/// An optimization algorithm as a builder of graphs.
-pub trait Optimizer {
-    /// States kept for each parameter, of the parameter's type, by the names PyTorch gives them
-    /// (`momentum_buffer`). They start as zeros.
-    fn states(&self) -> Vec<&'static str>;
-
-    /// Whether the update depends on the number of steps done before.
-    fn counts_steps(&self) -> bool;
-
-    /// Builds the update of one parameter and gives the new parameter and the new states, in the order of
-    /// [`Optimizer::states`].
-    ///
-    /// # Errors
-    /// An operand that does not fit: a fault of the implementation.
-    fn update(&self, b: &mut Builder<'_>, site: &Update<'_>) -> Result<(Value, Vec<Value>), Diagnostic>;
-}
-
-/// What the update of one parameter is built from.
-#[derive(Clone, Copy, Debug)]
-pub struct Update<'a> {
-    /// The parameter.
-    pub param: Value,
-    /// Its gradient, of the same type.
-    pub gradient: Value,
-    /// The learning rate, a scalar of the parameter's element type.
-    pub learning_rate: Value,
-    /// The states, of the parameter's type.
-    pub states: &'a [Value],
-    /// The number of steps done before, an `i64[]`, if [`Optimizer::counts_steps`].
-    pub step: Option<Value>,
-}
+/// Name of the result that is the norm of all gradients before clipping, where they are clipped by norm.
+pub const GRAD_NORM: &str = "grad_norm";
 
 /// The function that takes one training step: `loss` is the position of the result to minimize.
 ///
-/// Parameters are those of `func`, then the input `lr: f32[]`, then `state` parameters: `optimizer.step` if the
-/// optimizer counts, and for each trained parameter its states, named `PARAMETER.STATE`. States without a weight
-/// start as zeros. Results are the loss, the other results of `func`, then every trained parameter and every state,
-/// each taking its predecessor's buffer.
+/// Parameters are those of `func`, then inputs, each an `f32[]`: `lr` (of further groups `lr.1`, ...) and, where it is
+/// scheduled, `momentum`; then `state` parameters: `optimizer.step` if an optimizer counts, states that the parameters
+/// of a group share, and for each trained parameter its states, named `PARAMETER.STATE`. States without a weight start
+/// as zeros. Results are the loss, the other results of `func`, `grad_norm` if gradients are clipped by it, then every
+/// trained parameter and every state, each taking its predecessor's buffer.
 ///
 /// Trained are all parameters of kind `param`, except those whose every path to the loss is stopped by
-/// `stop_gradient`: they stay as they are, untouched by weight decay, as in PyTorch.
+/// `stop_gradient`: they stay as they are, untouched by weight decay, as in PyTorch. Parameters and states narrower than
+/// `f32` are updated in `f32` and rounded once.
 ///
 /// # Errors
 /// All faults at once: a loss that is no floating-point scalar, no trainable parameter or one without a path to the
-/// loss, and names that are taken.
-pub fn train_step(func: &Func, loss: usize, spec: &OptimizerSpec) -> Result<Func, Vec<Diagnostic>> {
+/// loss, hyper-parameters that are not allowed, groups that overlap or name what is no parameter, and names that are
+/// taken.
+pub fn train_step(func: &Func, loss: usize, spec: impl Into<StepSpec>) -> Result<Func, Vec<Diagnostic>> {
+    let spec = spec.into();
+    spec.check()?;
     let forward = crate::inline::inline(&func.graph);
     let trained = trained_params(func, &forward, loss)?;
-    let optimizer = spec.optimizer();
+    check_groups(func, &spec)?;
 
     // Parameters come first in a graph, so the forward computation is copied behind the new ones.
     let mut rewriter = Rewriter::new(&forward);
-    let mut params = func.params.clone();
-    let mut declare = |name: String, kind: ParamKind, ty: TensorType, location: Location| {
-        params.push(FuncParam { name, kind, weight: None });
-        rewriter.graph_mut().param(ty, location)
-    };
-    let scalar = |dtype| TensorType::scalar(dtype);
-    let learning_rate = declare(LEARNING_RATE.to_string(), ParamKind::Input, scalar(DType::F32), Location::unknown());
-    let step = optimizer
-        .counts_steps()
-        .then(|| declare(STEP.to_string(), ParamKind::State, scalar(DType::I64), Location::unknown()));
-    let mut states = Vec::with_capacity(trained.len());
-    for &param_idx in &trained {
-        let param = forward.params()[param_idx];
-        let of_param = optimizer.states().into_iter().map(|state| {
-            let name = format!("{}.{state}", func.params[param_idx].name);
-            declare(name, ParamKind::State, forward.ty(param).clone(), forward.def(param).location.clone())
-        });
-        states.push(of_param.collect::<Vec<Value>>());
-    }
+    let (params, slots) = slots::declare(func, &spec, &trained, &mut rewriter);
     for (node, _) in forward.nodes() {
         rewriter.copy(node);
     }
@@ -103,28 +77,89 @@ pub fn train_step(func: &Func, loss: usize, spec: &OptimizerSpec) -> Result<Func
 
     let values: Vec<Value> = trained.iter().map(|&idx| graph.params()[idx]).collect();
     let gradients = autodiff::gradients(&mut graph, loss, &values).map_err(|fault| vec![fault])?;
-    for ((&param, gradient), states) in values.iter().zip(gradients).zip(&states) {
-        let gradient = gradient.expect("coverage found a path for the gradient");
-        let location = graph.def(param).location.clone();
-        let mut b = Builder::new(&mut graph, location);
-        let mut build = || {
-            let learning_rate = b.convert(learning_rate, b.dtype(param))?;
-            optimizer.update(&mut b, &Update { param, gradient, learning_rate, states, step })
-        };
-        let (next_param, next_states) = build().map_err(|fault| vec![fault])?;
-        results.donating(&graph, &params, param, next_param);
-        for (&state, next) in states.iter().zip(next_states) {
-            results.donating(&graph, &params, state, next);
-        }
+    let gradients = gradients.into_iter().map(|found| found.expect("coverage found a path for the gradient"));
+    let gradients: Vec<Value> = gradients.collect();
+
+    let formula = Formula::new(graph, Location::unknown());
+    let updates = updates(&formula, &spec, &slots, &values, &gradients);
+    let mut graph = formula.finish().map_err(|fault| vec![fault])?;
+    if let Some(norm) = updates.grad_norm {
+        results.push(GRAD_NORM.to_string(), norm);
     }
-    if let Some(step) = step {
-        let mut b = Builder::new(&mut graph, Location::unknown());
-        let next = b.ones_like(step).and_then(|one| b.add(step, one)).map_err(|fault| vec![fault])?;
-        results.donating(&graph, &params, step, next);
+    for (param, next) in updates.donations {
+        results.donating(&graph, &params, param, next);
     }
     check_names(&params, &results.results)?;
     graph.set_results(results.values);
     Ok(Func { name: func.name.clone(), params, results: results.results, graph })
+}
+
+/// What the updates of a step come to.
+#[derive(Default)]
+struct Updates {
+    /// The norm of all gradients, if they are clipped by it.
+    grad_norm: Option<Value>,
+    /// Each parameter and state with its next value.
+    donations: Vec<(Value, Value)>,
+}
+
+/// Appends the updates of all trained parameters, given their gradients, and of all states.
+fn updates(formula: &Formula, spec: &StepSpec, slots: &Slots, params: &[Value], gradients: &[Value]) -> Updates {
+    let mut gradients: Vec<Term<'_>> = gradients.iter().map(|&gradient| widened(formula.term(gradient))).collect();
+    let grad_norm = spec.clip.and_then(|clip| clip.apply(&mut gradients));
+    let is_taken = match spec.clip {
+        Some(Clip::Norm { error_if_nonfinite: true, .. }) => grad_norm.map(Term::is_finite),
+        _ => None,
+    };
+
+    let mut donations = Vec::new();
+    // A step that is not taken leaves everything as it was, bit for bit.
+    let mut donate = |before: Term<'_>, next: Term<'_>| {
+        let next = next.convert(before.dtype());
+        let next = is_taken.map_or(next, |is_taken| is_taken.select(next, before));
+        donations.push((before.value(), next.value()));
+    };
+
+    let step = slots.step.map(|step| (formula.term(step), formula.term(step) + 1.0));
+    let number = step.map(|(_, next)| next.convert(DType::F64));
+    let groups: Vec<Group<'_>> = slots.groups.iter().map(|slots| slots.terms(formula, number)).collect();
+    let mut shared = Vec::with_capacity(groups.len());
+    for ((spec, slots), group) in spec.groups.iter().zip(&slots.groups).zip(&groups) {
+        let states: Vec<Term<'_>> = slots.shared.iter().map(|&state| formula.term(state)).collect();
+        shared.push(if states.is_empty() { states } else { spec.optimizer.rule().update_shared(group, &states) });
+    }
+    for ((&param, gradient), (group, states)) in params.iter().zip(gradients).zip(&slots.params) {
+        formula.place_at(param);
+        let (param, states) = (formula.term(param), states.iter().map(|&state| formula.term(state)));
+        let states: Vec<Term<'_>> = states.collect();
+        let site = Site {
+            group: groups[*group],
+            shared: shared[*group].clone(),
+            param: widened(param),
+            gradient,
+            states: states.iter().copied().map(widened).collect(),
+        };
+        let next = spec.groups[*group].optimizer.rule().update(&site);
+        donate(param, next.param);
+        for (state, next) in states.into_iter().zip(next.states) {
+            donate(state, next);
+        }
+    }
+    formula.set_location(Location::unknown());
+    for (slots, next) in slots.groups.iter().zip(shared) {
+        for (&state, next) in slots.shared.iter().zip(next) {
+            donate(formula.term(state), next);
+        }
+    }
+    if let Some((before, next)) = step {
+        donate(before, next);
+    }
+    Updates { grad_norm: grad_norm.map(Term::value), donations }
+}
+
+/// The value in `f32`, if it is narrower.
+fn widened(value: Term<'_>) -> Term<'_> {
+    if value.dtype().size() < DType::F32.size() { value.convert(DType::F32) } else { value }
 }
 
 /// Positions of the parameters to train: those that reach the loss, once all faults are excluded.
@@ -149,6 +184,21 @@ fn trained_params(func: &Func, forward: &Graph, loss: usize) -> Result<Vec<usize
     let params: Vec<Value> = wrt.iter().map(|&idx| forward.params()[idx]).collect();
     let covered = coverage::coverage(forward, &params, loss);
     Ok(wrt.into_iter().zip(covered).filter(|(_, found)| *found == Coverage::Reached).map(|(idx, _)| idx).collect())
+}
+
+/// Checks that groups name parameters of the function.
+fn check_groups(func: &Func, spec: &StepSpec) -> Result<(), Vec<Diagnostic>> {
+    let mut faults = Vec::new();
+    for (idx, group) in spec.groups.iter().enumerate().skip(1) {
+        for name in &group.params {
+            let is_param = |param: &FuncParam| param.kind == ParamKind::Param && param.name == *name;
+            if !func.params.iter().any(is_param) {
+                let message = format!("group {idx} names `{name}`, which is no parameter (`param`) of `{}`", func.name);
+                faults.push(Diagnostic::new(Location::unknown(), message));
+            }
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
 /// Checks that all names are unique: an optimizer's names may meet the user's.
@@ -182,6 +232,12 @@ impl Results {
             results: order.iter().map(|&idx| func.results[idx].clone()).collect(),
             values: order.iter().map(|&idx| rewriter.get(rewriter.old().results()[idx])).collect(),
         }
+    }
+
+    /// Adds a result of the step's own.
+    fn push(&mut self, name: String, value: Value) {
+        self.results.push(FuncResult { name, donates: None });
+        self.values.push(value);
     }
 
     /// Adds `next`, named as the parameter `param`, whose buffer it takes.

@@ -7,7 +7,8 @@ use nnc_ir::builder::Built;
 use nnc_ir::interp::eval_graph;
 use nnc_ir::ops::DotAttrs;
 use nnc_ir::{Builder, DType, Func, FuncParam, FuncResult, Graph, Location, ParamKind, TensorData, TensorType, Value};
-use nnc_passes::optimizer::{OptimizerSpec, Sgd, train_step};
+use nnc_optim::Sgd;
+use nnc_passes::optimizer::{OptimizerSpec, train_step};
 
 /// A function of named parameters whose one result is the loss.
 fn func(params: &[(&str, ParamKind, TensorType)], build: impl Fn(&mut Builder<'_>, &[Value]) -> Built) -> Func {

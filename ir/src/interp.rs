@@ -19,13 +19,16 @@ use crate::types::TensorType;
 mod contract;
 mod control;
 mod convolution;
+mod dynamic;
 mod elementwise;
 mod index;
 mod movement;
+mod order;
 mod random;
 mod reduce;
 mod run;
 mod strided;
+mod window;
 
 pub(crate) use movement::transpose;
 pub use random::philox4x32;
@@ -69,7 +72,7 @@ impl std::error::Error for EvalError {}
 /// The results of `op` on `operands`.
 ///
 /// # Errors
-/// Operands that break the op's rules, results too large to hold, and ops this version does not define.
+/// Operands that break the op's rules, and results too large to hold.
 pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<TensorData>, EvalError> {
     let operand_types: Vec<TensorType> = operands.iter().map(|operand| operand.ty()).collect();
     let result_types = ops::infer(op, &operand_types.iter().collect::<Vec<_>>(), regions).map_err(EvalError::Rule)?;
@@ -137,9 +140,15 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         Op::Pad(attrs) => movement::pad(attrs, operands[0], operands[1].get(0), shape),
         Op::Concatenate(dim) => movement::concatenate(*dim, operands, shape),
         Op::Reverse(dims) => movement::reverse(dims, operands[0]),
+        Op::DynamicSlice(_) => dynamic::slice(operands[0], &operands[1..], shape),
+        Op::DynamicUpdateSlice => dynamic::update_slice(operands[0], operands[1], &operands[2..]),
         Op::Gather(attrs) => index::gather(attrs, operands[0], operands[1], shape),
         Op::Scatter(attrs) => index::scatter(attrs, operands[0], operands[1], operands[2]),
         Op::Reduce(attrs) => reduce::reduce(attrs, operands[0], shape),
+        Op::Cumulative(attrs) => order::cumulative(attrs, operands[0]),
+        Op::Sort(attrs) => return Ok(order::sort(attrs, operands)),
+        Op::ReduceWindow(attrs) => window::reduce_window(attrs, operands[0], shape),
+        Op::SelectAndScatter(attrs) => window::select_and_scatter(attrs, operands[0], operands[1]),
         Op::DotGeneral(attrs) => contract::dot_general(attrs, operands[0], operands[1], shape),
         Op::Convolution(attrs) => convolution::convolution(attrs, operands[0], operands[1], shape),
         Op::OptimizationBarrier | Op::StopGradient => operands[0].clone(),
@@ -149,13 +158,7 @@ pub fn eval(op: &Op, operands: &[&TensorData], regions: &[Graph]) -> Result<Vec<
         Op::Scan(attrs) => return control::scan(attrs, operands, &regions[0], &result_types),
         Op::Cond => return control::cond(operands, regions),
         Op::While => return control::while_loop(operands, &regions[0], &regions[1]),
-        Op::Param(_)
-        | Op::DynamicSlice(_)
-        | Op::DynamicUpdateSlice
-        | Op::Cumulative(_)
-        | Op::Sort(_)
-        | Op::ReduceWindow(_)
-        | Op::SelectAndScatter(_) => unreachable!("infer refuses {}", op.mnemonic()),
+        Op::Param(_) => unreachable!("infer refuses {}", op.mnemonic()),
     };
     debug_assert_eq!(result.ty(), result_types[0], "{} gives what infer says", op.mnemonic());
     Ok(vec![result])

@@ -15,14 +15,18 @@ use crate::types::{DType, Shape, TensorType};
 mod contract;
 mod control;
 mod convolution;
+mod dynamic;
 mod elementwise;
 mod index;
 mod leaf;
 mod movement;
+mod order;
 mod reduce;
 mod structure;
+mod window;
 
 pub use convolution::{ConvolutionAttrs, WindowDim};
+pub use window::ReduceWindowAttrs;
 
 /// How exact an implementation of an op must be, relative to the interpreter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +62,6 @@ pub enum Trait {
     Variadic,
     /// Owns nested graphs.
     HasRegions,
-    /// Declared, but `infer` refuses it for now.
-    Reserved,
 }
 
 /// The static facts of an op's table entry.
@@ -246,10 +248,11 @@ op_table! {
     Concatenate(usize) => "concatenate" (inputs) [Movement, Variadic] Exact;
     /// Reverses the order of elements along dimensions.
     Reverse(Vec<usize>) => "reverse" (operand) [Movement, View] Exact;
-    /// The slice of given sizes at a run-time start (scalars, one a dimension, clamped into range).
-    DynamicSlice(Shape) => "dynamic_slice" (operand, starts) [Movement, Variadic, Reserved] Exact;
-    /// `operand` with the slice at a run-time start (clamped into range) replaced by `update`.
-    DynamicUpdateSlice => "dynamic_update_slice" (operand, update, starts) [Movement, Variadic, Reserved] Exact;
+    /// The slice of given sizes at a run-time start: one `i32` or `i64` scalar a dimension, clamped so that the slice
+    /// lies inside.
+    DynamicSlice(Shape) => "dynamic_slice" (operand, starts) [Movement, Variadic] Exact;
+    /// `operand` with the slice at a run-time start replaced by `update`. Starts are as those of `dynamic_slice`.
+    DynamicUpdateSlice => "dynamic_update_slice" (operand, update, starts) [Movement, Variadic] Exact;
 
     // Indexing.
 
@@ -263,14 +266,21 @@ op_table! {
 
     /// Folds the elements along dimensions, which vanish.
     Reduce(ReduceAttrs) => "reduce" (operand) [Reduction] Accumulation;
-    /// Running fold along a dimension.
-    Cumulative(CumulativeAttrs) => "cumulative" (operand) [Reserved] Accumulation;
-    /// Sorts along a dimension; further operands are permuted alike.
-    Sort(SortAttrs) => "sort" (inputs) [Variadic, Reserved] Exact;
-    /// Folds the elements of sliding windows.
-    ReduceWindow(ReduceWindowAttrs) => "reduce_window" (operand) [Reserved] Accumulation;
-    /// Adds each element of `source` to the element of its window that `select` picks.
-    SelectAndScatter(ReduceWindowAttrs) => "select_and_scatter" (operand, source) [Reserved] Accumulation;
+    /// Running fold along a dimension: element `i` of the result folds elements 0 to `i` (with `reverse`, the last
+    /// down to `i`) as one chain from the identity. Half precision is folded in `f32`; each result is rounded once.
+    Cumulative(CumulativeAttrs) => "cumulative" (operand) [] Accumulation;
+    /// Sorts the first input along a dimension and permutes the others alike. The order is stable in both
+    /// directions, the two zeros are equal, and a NaN is the largest value.
+    Sort(SortAttrs) => "sort" (inputs) [Variadic] Exact;
+    /// Folds the elements of each window as one chain from the identity, in row-major order. What lies in the
+    /// padding (negative padding crops) does not take part. Half precision is folded in `f32`. `argmin` and `argmax`
+    /// give the `i64` row-major index, in the whole operand, of the element that `min` or `max` ends with: the first
+    /// of equals, the last of several NaNs, and -1 for a window without elements.
+    ReduceWindow(ReduceWindowAttrs) => "reduce_window" (operand) [] Accumulation;
+    /// Zeros of the operand's shape, to which each element of `source` is added where `reduce_window` of the same
+    /// attributes and kind `argmin` (for `min`) or `argmax` (for `max`) points. Elements that meet are added from 0 in
+    /// row-major order of `source`.
+    SelectAndScatter(ReduceWindowAttrs) => "select_and_scatter" (operand, source) [] Accumulation;
 
     // Contractions.
 
@@ -529,21 +539,6 @@ pub struct SortAttrs {
     pub descending: bool,
 }
 
-/// Attributes of `reduce_window` and `select_and_scatter`, one entry a dimension.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ReduceWindowAttrs {
-    /// What is computed.
-    pub kind: ReduceKind,
-    /// Extent of the window.
-    pub window: Vec<usize>,
-    /// Step of the window.
-    pub stride: Vec<usize>,
-    /// Step inside the window.
-    pub dilation: Vec<usize>,
-    /// Padding before and after.
-    pub padding: Vec<(i64, i64)>,
-}
-
 /// Attributes of `dot_general`, with StableHLO's names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DotAttrs {
@@ -674,12 +669,12 @@ pub fn infer(op: &Op, operands: &[&TensorType], regions: &[Graph]) -> Result<Vec
         Op::Cond => control::infer_cond(operands, &regions[0], &regions[1]),
         Op::While => control::infer_while(operands, &regions[0], &regions[1]),
         Op::OptimizationBarrier => Ok(one(operands[0].clone())),
-        Op::DynamicSlice(_)
-        | Op::DynamicUpdateSlice
-        | Op::Cumulative(_)
-        | Op::Sort(_)
-        | Op::ReduceWindow(_)
-        | Op::SelectAndScatter(_) => Err("the op is declared but this version of nnc does not define it".to_string()),
+        Op::DynamicSlice(sizes) => dynamic::infer_slice(sizes, operands[0], &operands[1..]).map(one),
+        Op::DynamicUpdateSlice => dynamic::infer_update_slice(operands[0], operands[1], &operands[2..]).map(one),
+        Op::Cumulative(attrs) => order::infer_cumulative(attrs, operands[0]).map(one),
+        Op::Sort(attrs) => order::infer_sort(attrs, operands),
+        Op::ReduceWindow(attrs) => window::infer_reduce_window(attrs, operands[0]).map(one),
+        Op::SelectAndScatter(attrs) => window::infer_select_and_scatter(attrs, operands[0], operands[1]).map(one),
     }
 }
 

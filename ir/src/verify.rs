@@ -454,14 +454,6 @@ mod tests {
     }
 
     #[test]
-    fn reserved_ops_are_refused() {
-        check(
-            "  %0 = sort %y {dim = 0} : f32[4]",
-            &["t.ir:2:3: sort: the op is declared but this version of nnc does not define it"],
-        );
-    }
-
-    #[test]
     fn huge_tensors_are_refused() {
         let mut graph = Graph::new();
         let mut b = Builder::new(&mut graph, Location::unknown());

@@ -209,11 +209,11 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// Hands the cotangent of the node's result on to its operands.
+    /// Hands the cotangents of the node's results on to its operands.
     fn visit(&mut self, node: Node) -> Result<(), Diagnostic> {
         let data = self.graph.node(node);
-        // Leaves have nobody to hand on to; nodes of several results are refused by their rule.
-        let Some(cotangent) = data.results().find_map(|result| self.cotangents[result.idx()]) else {
+        let cotangents: Vec<Option<Value>> = data.results().map(|result| self.cotangents[result.idx()]).collect();
+        let Some(cotangent) = cotangents.iter().copied().find_map(|cotangent| cotangent) else {
             return Ok(());
         };
         let wanted: Vec<bool> = (0..data.operands.len())
@@ -224,7 +224,8 @@ impl Sweep<'_> {
         }
         let (op, operands, result) = (data.op.clone(), data.operands.clone(), data.first_result);
         let b = Builder::new(self.graph, data.location.clone());
-        let given = vjp::vjp(&op, Site { b, operands: &operands, result, cotangent, wanted: &wanted })?;
+        let site = Site { b, operands: &operands, result, cotangent, cotangents: &cotangents, wanted: &wanted };
+        let given = vjp::vjp(&op, site)?;
         for ((operand, contribution), wanted) in operands.into_iter().zip(given).zip(wanted) {
             if let Some(contribution) = contribution.filter(|_| wanted) {
                 debug_assert_eq!(self.graph.ty(contribution), self.graph.ty(operand), "rule of {}", op.mnemonic());

@@ -15,52 +15,66 @@ pub(super) fn reduce(attrs: &ReduceAttrs, operand: &TensorData, shape: Vec<usize
     let folded: Vec<usize> = space(&attrs.dims).offsets().collect();
     let kept = space(&kept_dims);
 
-    let op = match attrs.kind {
-        ReduceKind::Sum => Op::Add,
-        ReduceKind::Prod => Op::Multiply,
-        ReduceKind::Min | ReduceKind::All => Op::Minimum,
-        ReduceKind::Max | ReduceKind::Any => Op::Maximum,
-        ReduceKind::ArgMin | ReduceKind::ArgMax => {
-            let wins = |x: f64, best: f64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
-            let int_wins = |x: i64, best: i64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
-            let firsts: Vec<i64> = if dtype.is_float() {
-                let elements = operand.to_f64();
-                let wins = |x: f64, best: f64| !best.is_nan() && (x.is_nan() || wins(x, best));
-                kept.offsets().map(|base| first(folded.iter().map(|offset| elements[base + offset]), wins)).collect()
-            } else {
-                let elements = operand.to_i64();
-                kept.offsets()
-                    .map(|base| first(folded.iter().map(|offset| elements[base + offset]), int_wins))
-                    .collect()
-            };
-            return TensorData::from_i64(shape, &firsts);
-        }
-    };
+    if let ReduceKind::ArgMin | ReduceKind::ArgMax = attrs.kind {
+        let wins = |x: f64, best: f64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
+        let int_wins = |x: i64, best: i64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
+        let firsts: Vec<i64> = if dtype.is_float() {
+            let elements = operand.to_f64();
+            let wins = |x: f64, best: f64| !best.is_nan() && (x.is_nan() || wins(x, best));
+            kept.offsets().map(|base| first(folded.iter().map(|offset| elements[base + offset]), wins)).collect()
+        } else {
+            let elements = operand.to_i64();
+            kept.offsets().map(|base| first(folded.iter().map(|offset| elements[base + offset]), int_wins)).collect()
+        };
+        return TensorData::from_i64(shape, &firsts);
+    }
+    let op = fold_op(attrs.kind);
     if dtype.is_float() {
         let elements = operand.to_f64();
-        let identity = match attrs.kind {
-            ReduceKind::Sum => 0.0,
-            ReduceKind::Prod => 1.0,
-            ReduceKind::Min => f64::INFINITY,
-            _ => f64::NEG_INFINITY,
-        };
+        let identity = float_identity(attrs.kind);
         let combine = |x, y| float_binary(&op, x, y);
         let results =
             kept.offsets().map(|base| fold(folded.iter().map(|offset| elements[base + offset]), identity, combine));
         TensorData::from_doubles(dtype, shape, results)
     } else {
         let elements = operand.to_i64();
-        let (least, largest) = range(dtype);
-        let identity = match attrs.kind {
-            ReduceKind::Sum => 0,
-            ReduceKind::Prod => 1,
-            ReduceKind::Min | ReduceKind::All => largest,
-            _ => least,
-        };
+        let identity = int_identity(attrs.kind, dtype);
         let combine = |x, y| int_binary(&op, dtype, x, y);
         let results =
             kept.offsets().map(|base| fold(folded.iter().map(|offset| elements[base + offset]), identity, combine));
         TensorData::from_integers(dtype, shape, results)
+    }
+}
+
+/// The elementwise op that folds two elements. What folds positions has none.
+pub(super) fn fold_op(kind: ReduceKind) -> Op {
+    match kind {
+        ReduceKind::Sum => Op::Add,
+        ReduceKind::Prod => Op::Multiply,
+        ReduceKind::Min | ReduceKind::All => Op::Minimum,
+        ReduceKind::Max | ReduceKind::Any => Op::Maximum,
+        ReduceKind::ArgMin | ReduceKind::ArgMax => unreachable!("{} folds positions", kind.name()),
+    }
+}
+
+/// What a fold of floats starts from.
+pub(super) fn float_identity(kind: ReduceKind) -> f64 {
+    match fold_op(kind) {
+        Op::Add => 0.0,
+        Op::Multiply => 1.0,
+        Op::Minimum => f64::INFINITY,
+        _ => f64::NEG_INFINITY,
+    }
+}
+
+/// What a fold of integers (or `bool`) starts from.
+pub(super) fn int_identity(kind: ReduceKind, dtype: DType) -> i64 {
+    let (least, largest) = range(dtype);
+    match fold_op(kind) {
+        Op::Add => 0,
+        Op::Multiply => 1,
+        Op::Minimum => largest,
+        _ => least,
     }
 }
 

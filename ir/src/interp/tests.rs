@@ -13,8 +13,10 @@ mod elementwise;
 mod graphs;
 mod index;
 mod movement;
+mod order;
 mod random;
 mod reduce;
+mod window;
 
 /// A tensor of `values` rounded to `dtype`.
 fn floats(dtype: DType, shape: &[usize], values: &[f64]) -> TensorData {
@@ -53,14 +55,9 @@ fn check_error(op: &Op, operands: &[&TensorData], expected: &str) {
 }
 
 #[test]
-fn ops_that_are_only_declared_are_errors() {
+fn ops_out_of_place_are_errors() {
     let x = counting(&[2]);
     check_error(&Op::Cond, &[&x], "0 regions, expected 2");
-    check_error(
-        &Op::DynamicUpdateSlice,
-        &[&x, &x, &x],
-        "the op is declared but this version of nnc does not define it",
-    );
     check_error(&Op::Param(0), &[], "a parameter stands only at the head of a graph");
 }
 

@@ -1,6 +1,6 @@
 //! Which operands of an op gradients flow to: the facts that the reverse sweep and gradient coverage share.
 
-use nnc_ir::ops::ReduceKind;
+use nnc_ir::ops::{ReduceKind, ReduceWindowAttrs};
 use nnc_ir::{Graph, NodeData, Op};
 
 /// What happens to the gradient of a node's result on its way to one operand.
@@ -39,6 +39,10 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         Op::Convert(dtype) if !dtype.is_float() => INTEGER,
         Op::Select if operand_idx == 0 => Flow::Blocks("a predicate has no derivative"),
         Op::Gather(_) | Op::Scatter(_) if operand_idx == 1 => INDEX,
+        Op::DynamicSlice(_) if operand_idx > 0 => INDEX,
+        Op::DynamicUpdateSlice if operand_idx > 1 => INDEX,
+        Op::ReduceWindow(ReduceWindowAttrs { kind: ReduceKind::ArgMin | ReduceKind::ArgMax, .. }) => INDEX,
+        Op::SelectAndScatter(_) if operand_idx == 0 => STEP,
         Op::Reduce(attrs) => match attrs.kind {
             ReduceKind::Sum | ReduceKind::Prod | ReduceKind::Min | ReduceKind::Max => of_float,
             ReduceKind::Any | ReduceKind::All => LOGIC,
@@ -80,18 +84,18 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         | Op::Reverse(_)
         | Op::Gather(_)
         | Op::Scatter(_)
-        | Op::DotGeneral(_)
-        | Op::Convolution(_)
-        | Op::OptimizationBarrier
-        // Fusions are dissolved before differentiation; the sweep refuses one that is left rather than dropping it.
-        | Op::Fusion(_) => of_float,
-        Op::DynamicSlice(_)
+        | Op::DynamicSlice(_)
         | Op::DynamicUpdateSlice
         | Op::Cumulative(_)
         | Op::Sort(_)
         | Op::ReduceWindow(_)
         | Op::SelectAndScatter(_)
-        | Op::Scan(_)
+        | Op::DotGeneral(_)
+        | Op::Convolution(_)
+        | Op::OptimizationBarrier
+        // Fusions are dissolved before differentiation; the sweep refuses one that is left rather than dropping it.
+        | Op::Fusion(_) => of_float,
+        Op::Scan(_)
         | Op::Cond
         | Op::While => UNDEFINED,
     }

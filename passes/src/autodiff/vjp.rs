@@ -10,10 +10,13 @@ use nnc_ir::{Builder, Op, Scalar, Value};
 
 mod contract;
 mod convolution;
+mod dynamic;
 mod elementwise;
 mod index;
 mod movement;
+mod order;
 mod reduce;
+mod window;
 
 /// One application of a rule.
 pub(super) struct Site<'a> {
@@ -21,10 +24,12 @@ pub(super) struct Site<'a> {
     pub(super) b: Builder<'a>,
     /// Operands of the forward node.
     pub(super) operands: &'a [Value],
-    /// Its result.
+    /// Its result, or the first of several, which are numbered from there.
     pub(super) result: Value,
-    /// Cotangent of the result.
+    /// Cotangent of the result; of several, the first that has one.
     pub(super) cotangent: Value,
+    /// Cotangent of each result; `None` is zero.
+    pub(super) cotangents: &'a [Option<Value>],
     /// For each operand, whether its cotangent is needed.
     pub(super) wanted: &'a [bool],
 }
@@ -113,6 +118,12 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         Op::Gather(attrs) => index::gather(attrs, site),
         Op::Scatter(attrs) => index::scatter(attrs, site),
         Op::Reduce(attrs) => reduce::reduce(attrs, site),
+        Op::DynamicSlice(_) => dynamic::slice(site),
+        Op::DynamicUpdateSlice => dynamic::update_slice(site),
+        Op::Cumulative(attrs) => order::cumulative(attrs, site),
+        Op::Sort(attrs) => order::sort(attrs, site),
+        Op::ReduceWindow(attrs) => window::reduce_window(attrs, site),
+        Op::SelectAndScatter(attrs) => window::select_and_scatter(attrs, site),
         Op::DotGeneral(attrs) => contract::dot_general(attrs, site),
         Op::Convolution(attrs) => convolution::convolution(attrs, site),
         Op::OptimizationBarrier => Ok(vec![Some(site.cotangent)]),
@@ -135,15 +146,8 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         | Op::ShiftRightArithmetic
         | Op::Compare(_)
         | Op::StopGradient => unreachable!("no gradient flows through {}", op.mnemonic()),
-        Op::Fusion(_)
-        | Op::DynamicSlice(_)
-        | Op::DynamicUpdateSlice
-        | Op::Cumulative(_)
-        | Op::Sort(_)
-        | Op::ReduceWindow(_)
-        | Op::SelectAndScatter(_)
-        | Op::Scan(_)
-        | Op::Cond
-        | Op::While => Err(site.b.fault(format!("{}: the op has no gradient rule", op.mnemonic()))),
+        Op::Fusion(_) | Op::Scan(_) | Op::Cond | Op::While => {
+            Err(site.b.fault(format!("{}: the op has no gradient rule", op.mnemonic())))
+        }
     }
 }

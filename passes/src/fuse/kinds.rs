@@ -9,7 +9,7 @@ use nnc_ir::{Graph, Op, Shape, Value};
 /// Whether `op` computes one element at a time from elements of its operands, so that it can be part of an expression.
 pub fn is_expression(op: &Op) -> bool {
     op.has(Trait::Elementwise)
-        || (op.has(Trait::Movement) && !op.has(Trait::Reserved))
+        || (op.has(Trait::Movement) && !matches!(op, Op::DynamicSlice(_) | Op::DynamicUpdateSlice))
         || matches!(op, Op::Param(_) | Op::Constant(_) | Op::Iota(_) | Op::RngBits(_))
 }
 

@@ -2,7 +2,10 @@
 //! of the function with fixed dimensions.
 
 use nnc_ir::builder::Built;
-use nnc_ir::ops::{ConvolutionAttrs, DotAttrs, GatherAttrs, PadAttrs, SliceAttrs};
+use nnc_ir::ops::{
+    ConvolutionAttrs, CumulativeAttrs, DotAttrs, GatherAttrs, PadAttrs, ReduceKind, ReduceWindowAttrs, SliceAttrs,
+    SortAttrs,
+};
 use nnc_ir::{Bindings, Builder, DType, Dim, Graph, Location, Shape, TensorData, TensorType, Value};
 
 use crate::table::spread;
@@ -153,4 +156,36 @@ fn lookups_in_a_table_of_unknown_length() {
             },
         )
     });
+}
+
+#[test]
+fn windows_along_the_symbol() {
+    let windows = |kind, stride, padding| ReduceWindowAttrs {
+        window: vec![3, 2],
+        stride: vec![stride, 2],
+        dilation: vec![1, 1],
+        padding: vec![padding, (0, 0)],
+        kind,
+    };
+    for kind in [ReduceKind::Sum, ReduceKind::Prod, ReduceKind::Max] {
+        for (stride, padding) in [(1, (1, 1)), (2, (1, 0)), (3, (0, 0)), (3, (0, 2))] {
+            check(&[&[n(), Dim::from(4)]], &[3, 4, 5, 6, 7], |b, x| {
+                b.reduce_window(x[0], windows(kind, stride, padding))
+            });
+        }
+    }
+}
+
+#[test]
+fn running_folds_along_the_symbol() {
+    for kind in [ReduceKind::Sum, ReduceKind::Prod, ReduceKind::Max, ReduceKind::Min] {
+        for (dim, reverse) in [(0, false), (0, true), (1, true)] {
+            check(&[&[n(), Dim::from(3)]], &[1, 4], |b, x| b.cumulative(x[0], CumulativeAttrs { kind, dim, reverse }));
+        }
+    }
+}
+
+#[test]
+fn sorting_along_the_symbol() {
+    check(&[&[n(), Dim::from(3)]], &[1, 5], |b, x| Ok(b.sort(&[x[0]], SortAttrs { dim: 0, descending: true })?[0]));
 }

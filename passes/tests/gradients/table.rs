@@ -1,7 +1,10 @@
 //! The cases: for each op with a gradient, functions and points where it is differentiable twice.
 
 use nnc_ir::builder::Built;
-use nnc_ir::ops::{Combiner, ConvolutionAttrs, DotAttrs, GatherAttrs, PadAttrs, ScatterAttrs, SliceAttrs};
+use nnc_ir::ops::{
+    Combiner, ConvolutionAttrs, CumulativeAttrs, DotAttrs, GatherAttrs, PadAttrs, ReduceKind, ReduceWindowAttrs,
+    ScatterAttrs, SliceAttrs, SortAttrs,
+};
 use nnc_ir::{Builder, DType, Dim, TensorData, Value};
 
 /// A function of `f64` tensors and where to differentiate it.
@@ -53,10 +56,20 @@ fn case(
 
 /// Every case. A test checks that together they use every op that has a gradient.
 pub(crate) fn cases() -> Vec<Case> {
-    [elementwise(), movement(), reductions(), contractions(), convolutions(), indexing(), compositions()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        elementwise(),
+        movement(),
+        reductions(),
+        contractions(),
+        convolutions(),
+        indexing(),
+        windows(),
+        orders(),
+        compositions(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn elementwise() -> Vec<Case> {
@@ -278,6 +291,77 @@ fn convolutions() -> Vec<Case> {
             &[2, 1, 2, 2, 1],
             ConvolutionAttrs { padding: vec![(0, 1), (0, 0), (1, 0)], ..plain(3) },
         ),
+    ]
+}
+
+fn windows() -> Vec<Case> {
+    let attrs = |kind, window: [usize; 2], stride: [usize; 2], dilation: [usize; 2], padding: [(i64, i64); 2]| {
+        let (window, stride) = (window.to_vec(), stride.to_vec());
+        ReduceWindowAttrs { kind, window, stride, dilation: dilation.to_vec(), padding: padding.to_vec() }
+    };
+    let fold = |name, shape: &[usize], attrs: ReduceWindowAttrs| {
+        case(name, &[(shape, Within(-1.5, 1.5))], move |b, x| b.reduce_window(x[0], attrs.clone()))
+    };
+    let none = [(0, 0), (0, 0)];
+    let (sum, prod, min, max) = (ReduceKind::Sum, ReduceKind::Prod, ReduceKind::Min, ReduceKind::Max);
+    vec![
+        fold("window sum", &[4, 5], attrs(sum, [2, 3], [1, 1], [1, 1], none)),
+        fold("window sum in tiles", &[5, 6], attrs(sum, [2, 3], [2, 3], [1, 1], none)),
+        fold("window sum in padded tiles", &[5, 7], attrs(sum, [2, 3], [2, 3], [1, 1], [(0, 1), (0, 2)])),
+        fold("window sum, padded, strided, dilated", &[6, 7], attrs(sum, [2, 3], [2, 3], [3, 2], [(2, 1), (0, 3)])),
+        fold("window sum, cropped", &[5, 7], attrs(sum, [2, 2], [1, 2], [1, 1], [(-1, 0), (-2, -1)])),
+        fold("window sum with gaps between windows", &[7, 1], attrs(sum, [2, 1], [4, 2], [1, 1], none)),
+        fold("window product", &[3, 4], attrs(prod, [2, 2], [1, 1], [1, 1], [(1, 0), (0, 1)])),
+        fold("window product, strided, dilated", &[5, 6], attrs(prod, [2, 2], [2, 3], [2, 1], [(0, 1), (-1, 0)])),
+        fold("window max", &[4, 5], attrs(max, [2, 3], [1, 2], [1, 1], [(1, 0), (1, 1)])),
+        fold("window min, dilated", &[5, 5], attrs(min, [2, 2], [1, 1], [2, 3], none)),
+        case("select_and_scatter", &[(&[4, 5], Within(-1.0, 1.0)), (&[4, 3], Within(-1.0, 1.0))], move |b, x| {
+            b.select_and_scatter(x[0], x[1], attrs(max, [2, 3], [1, 2], [1, 1], [(1, 0), (1, 1)]))
+        }),
+        case(
+            "select_and_scatter with windows in the padding",
+            &[(&[2, 3], Within(-1.0, 1.0)), (&[4, 4], Within(-1.0, 1.0))],
+            move |b, x| b.select_and_scatter(x[0], x[1], attrs(min, [2, 2], [1, 1], [1, 1], [(2, 1), (1, 1)])),
+        ),
+        case("dynamic_slice", &[(&[4, 5], Within(-1.0, 1.0))], |b, x| {
+            let (row, column) = (b.scalar(DType::I64, 1.0)?, b.scalar(DType::I32, 9.0)?);
+            b.dynamic_slice(x[0], &[row, column], [2, 3])
+        }),
+        case("dynamic_update_slice", &[(&[4, 5], Within(-1.0, 1.0)), (&[2, 3], Within(-1.0, 1.0))], |b, x| {
+            let (row, column) = (b.scalar(DType::I64, 1.0)?, b.scalar(DType::I32, 9.0)?);
+            b.dynamic_update_slice(x[0], x[1], &[row, column])
+        }),
+    ]
+}
+
+fn orders() -> Vec<Case> {
+    let fold = |name, shape: &[usize], kind, dim, reverse| {
+        let attrs = CumulativeAttrs { kind, dim, reverse };
+        case(name, &[(shape, Within(-1.5, 1.5))], move |b, x| b.cumulative(x[0], attrs.clone()))
+    };
+    vec![
+        fold("running sum", &[2, 4], ReduceKind::Sum, 1, false),
+        fold("running sum from the end", &[3, 2], ReduceKind::Sum, 0, true),
+        fold("running product", &[2, 5], ReduceKind::Prod, 1, false),
+        fold("running product from the end", &[6, 2], ReduceKind::Prod, 0, true),
+        fold("running product of one", &[2, 1], ReduceKind::Prod, 1, false),
+        case("running product with zeros", &[(&[2, 4], Exactly(&[0.5, 0.0, 2.0, 3.0, 2.0, 0.0, 0.0, 1.5]))], |b, x| {
+            b.cumulative(x[0], CumulativeAttrs { kind: ReduceKind::Prod, dim: 1, reverse: false })
+        }),
+        fold("running max", &[2, 6], ReduceKind::Max, 1, false),
+        fold("running max from the end", &[2, 6], ReduceKind::Max, 1, true),
+        fold("running min", &[6, 2], ReduceKind::Min, 0, false),
+        case("sort", &[(&[2, 5], Within(-1.0, 1.0)), (&[2, 5], Within(-1.0, 1.0))], |b, x| {
+            let sorted = b.sort(&[x[0], x[1]], SortAttrs { dim: 1, descending: false })?;
+            let sine = b.sine(sorted[0])?;
+            b.multiply(sine, sorted[1])
+        }),
+        case("sort with positions", &[(&[4, 2], Within(-1.0, 1.0))], |b, x| {
+            let position = b.ty(x[0]).with_dtype(DType::I64);
+            let position = b.iota(position, 0)?;
+            let sorted = b.sort(&[x[0], position], SortAttrs { dim: 0, descending: true })?;
+            b.sine(sorted[0])
+        }),
     ]
 }
 

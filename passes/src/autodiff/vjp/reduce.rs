@@ -42,7 +42,7 @@ fn extremum(b: &mut Builder<'_>, x: Value, y: Value, g: Value, dims: &[usize]) -
 
 /// For each element of `x` the product of all others along `dims`. Dividing the product by the element would fail at
 /// zeros, in the gradient or in its gradient; so does any formula that counts zeros. This one only multiplies.
-fn product_of_others(b: &mut Builder<'_>, x: Value, dims: &[usize]) -> Built {
+pub(super) fn product_of_others(b: &mut Builder<'_>, x: Value, dims: &[usize]) -> Built {
     let shape = b.shape(x).clone();
     let kept: Vec<usize> = (0..shape.rank()).filter(|dim| !dims.contains(dim)).collect();
     let rows_first = [kept.as_slice(), dims].concat();

@@ -9,6 +9,7 @@ mod activation;
 mod control;
 mod dropout;
 mod loss;
+mod norm;
 
 pub use activation::{
     celu, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, leaky_relu, log_softmax, logsigmoid, mish,
@@ -18,6 +19,8 @@ pub use activation::{
 pub use control::{Scan, cond, scan, while_loop};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use loss::{cross_entropy, l1_loss, mse_loss, nll_loss};
+pub(crate) use norm::{Momentum, batch_norm_by};
+pub use norm::{Running, batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm};
 
 /// `x · weightᵀ + bias`.
 #[track_caller]

@@ -3,19 +3,23 @@
 //! A layer is a composition of tensor functions; the compiler recognizes structure, not layer names.
 
 mod activation;
+mod batch_norm;
 mod container;
 mod dropout;
 mod flatten;
 mod linear;
 mod loss;
+mod norm;
 
 pub use activation::{
     CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU,
     RReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh,
     Tanhshrink, Threshold,
 };
+pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
 pub use container::{Identity, Lambda, ModuleList, Sequential};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use flatten::{Flatten, Unflatten};
 pub use linear::Linear;
 pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};
+pub use norm::{GroupNorm, IntoNormalizedShape, LayerNorm, LocalResponseNorm, RMSNorm};

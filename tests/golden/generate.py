@@ -8,6 +8,7 @@ import nn
 import nn_activation
 import nn_dropout
 import nn_linear
+import nn_norm
 import ops
 
 if __name__ == "__main__":
@@ -20,3 +21,4 @@ if __name__ == "__main__":
     nn_activation.generate()
     nn_dropout.generate()
     nn_linear.generate()
+    nn_norm.generate()

@@ -168,6 +168,20 @@ impl Tensor {
         self.mean(Reduced::keep(dims))
     }
 
+    /// Mean, differences from it and the sum of their squares over `dims`, which stay with extent 1: the parts of every
+    /// normalization. Squares are taken of differences, never subtracted from one another, so nothing cancels when the
+    /// mean is large.
+    #[track_caller]
+    pub(crate) fn moments(&self, dims: &[usize]) -> Result<Moments, Tensor> {
+        let Some(ty) = self.checked_ty() else { return Err(self.clone()) };
+        let kept = Reduced::keep(dims);
+        let count = count("moments", &ty, &kept)?.of(ty.dtype);
+        let mean = self.sum(kept.clone()) / &count;
+        let centered = self - &mean;
+        let squares = centered.square().sum(kept);
+        Ok(Moments { mean, centered, squares, count })
+    }
+
     /// Variance over `dims`, divided by `n - correction`: 1 (PyTorch's default) is unbiased, 0 is of the sample itself.
     #[track_caller]
     pub fn var(&self, dims: impl Into<Reduced>, correction: usize) -> Tensor {
@@ -278,6 +292,17 @@ fn reduce(what: &str, kind: ReduceKind, operand: &Tensor, dims: Reduced) -> Tens
         kept.0[dim] = Dim::from(1);
     }
     result.reshape(kept)
+}
+
+/// What [`Tensor::moments`] gives.
+pub(crate) struct Moments {
+    pub mean: Tensor,
+    /// Differences from the mean, of the tensor's own shape.
+    pub centered: Tensor,
+    /// Sum of the squared differences.
+    pub squares: Tensor,
+    /// Number of elements folded into one, as a scalar.
+    pub count: Tensor,
 }
 
 /// How many elements a reduction folds into one.

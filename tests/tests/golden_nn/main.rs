@@ -14,9 +14,10 @@ use nnc_tests::layers::{Case, stored_cases};
 mod activation;
 mod dropout;
 mod linear;
+mod norm;
 
 fn families() -> Vec<Vec<Case>> {
-    vec![activation::cases(), dropout::cases(), linear::cases()]
+    vec![activation::cases(), dropout::cases(), linear::cases(), norm::cases()]
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -59,6 +60,7 @@ fn left_out(name: &str) -> Option<&'static str> {
     Some(match name {
         "Module" => "the trait `Module`, derived",
         "Container" | "RNNBase" | "RNNCellBase" => "a base class; nnc has no inheritance",
+        "CrossMapLRN2d" => "an old form of LocalResponseNorm",
         "NLLLoss2d" => "an old name of NLLLoss",
         "DataParallel" | "SyncBatchNorm" => "for several devices, which nnc does not drive",
         name if name.starts_with("Lazy") => "shapes are known when a layer is made",

@@ -1,7 +1,7 @@
 //! From one node of a graph to kernels.
 //!
 //! [`lower`] takes a node of static shapes, usually a fusion, and gives the kernels that compute its results. A
-//! template writes each kernel: [`contraction`] for a `dot_general` and the elementwise work on its result, [`row`] for
+//! template writes each kernel: [`contraction`] for a `dot_general` or `convolution` and the elementwise work on its result, [`row`] for
 //! reductions and what surrounds them, [`scatter`], and [`pointwise`] for the rest. All templates get the values they
 //! need from one mechanism, *the value of an IR value at an index* ([`cx`]), so views and broadcasts cost nothing.
 //!
@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
-use nnc_ir::ops::Op;
+use nnc_ir::ops::{Op, Trait};
 use nnc_ir::{Diagnostic, Graph, Location, Node, Value};
 use serde::{Deserialize, Serialize};
 
@@ -243,7 +243,7 @@ impl<'r> Planner<'r> {
             let values = slice.iter().copied().filter(|value| !self.memory.contains_key(value));
             values.filter(|&value| wanted(region.op(value))).collect::<Vec<_>>()
         };
-        let dots = pending(|op| matches!(op, Op::DotGeneral(_)));
+        let dots = pending(|op| op.has(Trait::Contraction));
         let reduces = pending(|op| matches!(op, Op::Reduce(_)));
         let scatters = pending(|op| matches!(op, Op::Scatter(_)));
         if let Some(&scatter) = scatters.last() {
@@ -349,17 +349,12 @@ impl<'r> Planner<'r> {
         self.schedules.push(schedule);
     }
 
-    /// Arithmetic of the values that `roots` need and memory does not hold.
+    /// Arithmetic of the values that `roots` need and memory does not hold; contractions count their own.
     fn flops(&self, roots: &[Value]) -> u64 {
         let slice = self.region.slice(roots, &|value| self.memory.contains_key(&value));
         let pending = slice.into_iter().filter(|value| !self.memory.contains_key(value));
         pending
             .map(|value| match self.region.op(value) {
-                Op::DotGeneral(attrs) => {
-                    let lhs = self.region.shape(self.region.operands(value)[0]);
-                    let k: usize = attrs.lhs_contract.iter().map(|&dim| lhs[dim]).product();
-                    2 * (self.region.n_elements(value) * k) as u64
-                }
                 Op::Reduce(_) => self.region.n_elements(self.region.operands(value)[0]) as u64,
                 op if elementwise::is_elementwise(op) => self.region.n_elements(value) as u64,
                 _ => 0,

@@ -1,4 +1,4 @@
-//! Contractions with elementwise work on their result.
+//! Contractions (`dot_general` and `convolution`) with elementwise work on their result.
 //!
 //! Every element is one chain of fused multiply-adds in order of the contracted index, so tiles may be cut along rows
 //! and columns of the result in any way, and along the contraction only in order. `f32` goes through tile products
@@ -6,58 +6,103 @@
 //! the contraction are computed while it is in cache: bias, activation, the activation's mask, an optimizer's update
 //! of the very weights, in place.
 
-use nnc_ir::ops::{DotAttrs, Op};
+use nnc_ir::ops::{DotAttrs, Op, Trait};
 use nnc_ir::{DType, Value};
 
 use super::affine::Affine;
 use super::cx::{Access, Cx, Eval, Source, Stop, Trace};
 use super::nest::{Axis, merge};
 use super::pointwise::LANES;
+use super::region::Region;
 use super::{Out, Planner, view};
 use crate::kernel::{BufferId, Index, Reg, Ty};
 
 mod loops;
 mod tiles;
+mod window;
 
 pub(super) use loops::multiply_add;
+use window::Windows;
 
-/// What is contracted. Dimensions of the iteration space are those of the result: batch, free of `lhs`, free of `rhs`.
+/// What is contracted: a `dot_general`, or one combination of phases of a convolution.
+///
+/// The iteration space has a dimension for each way to move over the result: batch dimensions, *rows* (along which
+/// only the left operand varies), and *columns* (along which only the right one does).
 pub(super) struct Contraction<'r> {
     pub(super) dot: Value,
-    pub(super) attrs: &'r DotAttrs,
+    form: Form<'r>,
+    /// Left and right operand of the products: those of a `dot_general`, kernel and image of a convolution.
     pub(super) lhs: Value,
     pub(super) rhs: Value,
-    /// Extents of the result.
+    /// Extents of the iteration space.
     pub(super) extents: Vec<usize>,
-    pub(super) n_batch: usize,
-    pub(super) n_lhs_free: usize,
+    /// Dimensions of the iteration space by role.
+    pub(super) batch: Vec<usize>,
+    pub(super) rows: Vec<usize>,
+    pub(super) columns: Vec<usize>,
     /// Extents of the contracted dimensions.
     pub(super) contracted: Vec<usize>,
+}
+
+/// How an index into the iteration space and a contracted index become indices into the operands.
+enum Form<'r> {
+    /// The iteration space is the result: batch, free of `lhs`, free of `rhs`.
+    Dot(&'r DotAttrs),
+    Convolution(Windows),
+}
+
+impl<'r> Contraction<'r> {
+    /// `value` as one or several contractions, which together compute every element once.
+    fn all(region: &'r Region<'r>, value: Value) -> Vec<Self> {
+        let &[lhs, rhs] = region.operands(value) else { unreachable!("a contraction has two operands") };
+        let (lhs_shape, shape) = (region.shape(lhs), region.shape(value));
+        match region.op(value) {
+            Op::DotGeneral(attrs) => {
+                let n_batch = attrs.lhs_batch.len();
+                let n_rows = DotAttrs::free_dims(lhs_shape.len(), &attrs.lhs_batch, &attrs.lhs_contract).len();
+                vec![Self {
+                    dot: value,
+                    form: Form::Dot(attrs),
+                    lhs,
+                    rhs,
+                    extents: shape.to_vec(),
+                    batch: (0..n_batch).collect(),
+                    rows: (n_batch..n_batch + n_rows).collect(),
+                    columns: (n_batch + n_rows..shape.len()).collect(),
+                    contracted: attrs.lhs_contract.iter().map(|&dim| lhs_shape[dim]).collect(),
+                }]
+            }
+            Op::Convolution(attrs) => {
+                let all = Windows::all(attrs, region.shape(rhs), shape).into_iter();
+                all.map(|windows| Self {
+                    dot: value,
+                    lhs: rhs,
+                    rhs: lhs,
+                    extents: windows.extents(shape),
+                    batch: vec![window::GROUP],
+                    rows: vec![window::OUTPUT],
+                    columns: [window::BATCH].into_iter().chain(window::WINDOW..shape.len() + 1).collect(),
+                    contracted: windows.contracted(),
+                    form: Form::Convolution(windows),
+                })
+                .collect()
+            }
+            op => unreachable!("{} is no contraction", op.mnemonic()),
+        }
+    }
 }
 
 /// Lowers those of `outs` that are computed from the contraction at the same index.
 pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval<Vec<Out>> {
     let region = planner.region;
-    let Op::DotGeneral(attrs) = region.op(dot) else { unreachable!("the planner gives contractions") };
-    let &[lhs, rhs] = region.operands(dot) else { unreachable!("a contraction has two operands") };
-    let lhs_shape = region.shape(lhs);
-    let contraction = Contraction {
-        dot,
-        attrs,
-        lhs,
-        rhs,
-        extents: region.shape(dot).to_vec(),
-        n_batch: attrs.lhs_batch.len(),
-        n_lhs_free: DotAttrs::free_dims(lhs_shape.len(), &attrs.lhs_batch, &attrs.lhs_contract).len(),
-        contracted: attrs.lhs_contract.iter().map(|&dim| lhs_shape[dim]).collect(),
-    };
     let in_memory = |value: Value| planner.memory.contains_key(&value);
     let needs_dot = |value: Value| region.slice(&[value], &in_memory).contains(&dot);
     // Between the contraction and the result there may be elementwise work and views only.
     let consumes = |out: &&Out| {
         let slice = region.slice(&[out.value], &in_memory);
         let folds = |value: Value| {
-            matches!(region.op(value), Op::Reduce(_) | Op::DotGeneral(_) | Op::Scatter(_) | Op::Fusion(_))
+            let op = region.op(value);
+            op.has(Trait::Contraction) || matches!(op, Op::Reduce(_) | Op::Scatter(_) | Op::Fusion(_))
         };
         region.n_elements(out.value) == region.n_elements(dot)
             && slice.contains(&dot)
@@ -67,13 +112,20 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
     if done.is_empty() {
         return Err(Stop::Materialize(dot));
     }
-    let is_f32 = region.dtype(lhs) == DType::F32 && region.dtype(dot) == DType::F32;
-    if planner.target.is_gpu() {
-        let built = super::gpu::contraction(planner, &contraction, &done)?;
-        planner.finish(built, &done);
-    } else if !(is_f32 && tiles::lower(planner, &contraction, &done)?) {
-        let built = loops::lower(planner, &contraction, &done)?;
-        planner.finish(built, &done);
+    let all = Contraction::all(region, dot);
+    let roots: Vec<Value> = done.iter().map(|out| out.value).collect();
+    let epilogue_flops = planner.flops(&roots) / all.len() as u64;
+    for contraction in all {
+        let flops = contraction.flops() + epilogue_flops;
+        let is_f32 = region.dtype(contraction.lhs) == DType::F32 && region.dtype(dot) == DType::F32;
+        let is_matrix = matches!(contraction.form, Form::Dot(_));
+        if planner.target.is_gpu() {
+            let built = super::gpu::contraction(planner, &contraction, &done)?;
+            planner.finish_with(built, flops);
+        } else if !(is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?) {
+            let built = loops::lower(planner, &contraction, &done)?;
+            planner.finish_with(built, flops);
+        }
     }
     Ok(done)
 }
@@ -87,6 +139,12 @@ pub(super) struct Strided {
 }
 
 impl Contraction<'_> {
+    /// Arithmetic of the products.
+    fn flops(&self) -> u64 {
+        let product = |extents: &[usize]| extents.iter().product::<usize>() as u64;
+        2 * product(&self.extents) * product(&self.contracted)
+    }
+
     pub(super) fn ranges(&self) -> Vec<(i64, i64)> {
         self.extents.iter().map(|&extent| (0, extent as i64)).collect()
     }
@@ -113,35 +171,54 @@ impl Contraction<'_> {
         let coords = cx.coords();
         let (result, contracted) = coords.split_at(self.extents.len());
         let last_load = |cx: &Cx<'_>| cx.trace.loads.last().map(|(_, access)| access.linear.clone());
-        cx.eval(self.lhs, &self.lhs_coords(result, contracted))?;
+        self.lhs_element(&mut cx, result, contracted)?;
         let lhs = last_load(&cx);
-        cx.eval(self.rhs, &self.rhs_coords(result, contracted))?;
+        self.rhs_element(&mut cx, result, contracted)?;
         let rhs = last_load(&cx);
         let ty = Ty::of(planner.region.dtype(self.dot));
         let reg = cx.b.const_i64(ty, cx.lanes, 1);
-        cx.set_source(self.dot, Source::Reg { coords: result.to_vec(), reg });
-        epilogue.evaluate(&mut cx, &self.extents)?;
+        let coords = self.result_coords(&cx);
+        cx.set_source(self.dot, Source::Reg { coords, reg });
+        epilogue.evaluate(&mut cx, self)?;
         Ok((cx.trace, [lhs, rhs]))
     }
 
-    pub(super) fn lhs_free_dims(&self) -> Vec<usize> {
-        (self.n_batch..self.n_batch + self.n_lhs_free).collect()
+    /// Index into the result at the current point of the iteration space.
+    pub(super) fn result_coords(&self, cx: &Cx<'_>) -> Vec<Affine> {
+        let space: Vec<Affine> = (0..self.extents.len()).map(|dim| cx.coord(dim)).collect();
+        match &self.form {
+            Form::Dot(_) => space,
+            Form::Convolution(windows) => windows.result_coords(&space),
+        }
     }
 
-    pub(super) fn rhs_free_dims(&self) -> Vec<usize> {
-        (self.n_batch + self.n_lhs_free..self.extents.len()).collect()
+    /// The element of the left operand at an index into the iteration space and a contracted index.
+    pub(super) fn lhs_element(&self, cx: &mut Cx<'_>, space: &[Affine], contracted: &[Affine]) -> Eval<Reg> {
+        let coords = match &self.form {
+            Form::Dot(attrs) => {
+                let free = self.rows.iter().map(|&dim| &space[dim]);
+                operand_coords(&attrs.lhs_batch, &attrs.lhs_contract, space, free, contracted)
+            }
+            Form::Convolution(windows) => windows.kernel_coords(space, contracted),
+        };
+        cx.eval(self.lhs, &coords)
     }
 
-    /// Index into `lhs` at a result index and a contracted index.
-    pub(super) fn lhs_coords(&self, result: &[Affine], contracted: &[Affine]) -> Vec<Affine> {
-        let free = result[self.n_batch..self.n_batch + self.n_lhs_free].iter();
-        operand_coords(&self.attrs.lhs_batch, &self.attrs.lhs_contract, result, free, contracted)
-    }
-
-    /// Index into `rhs` at a result index and a contracted index.
-    pub(super) fn rhs_coords(&self, result: &[Affine], contracted: &[Affine]) -> Vec<Affine> {
-        let free = result[self.n_batch + self.n_lhs_free..].iter();
-        operand_coords(&self.attrs.rhs_batch, &self.attrs.rhs_contract, result, free, contracted)
+    /// The element of the right operand at an index into the iteration space and a contracted index.
+    pub(super) fn rhs_element(&self, cx: &mut Cx<'_>, space: &[Affine], contracted: &[Affine]) -> Eval<Reg> {
+        match &self.form {
+            Form::Dot(attrs) => {
+                let free = self.columns.iter().map(|&dim| &space[dim]);
+                let coords = operand_coords(&attrs.rhs_batch, &attrs.rhs_contract, space, free, contracted);
+                cx.eval(self.rhs, &coords)
+            }
+            Form::Convolution(windows) => {
+                let ty = Ty::of(cx.region.dtype(self.rhs));
+                let coords = windows.image_coords(space, contracted);
+                let extents = cx.region.shape(self.rhs);
+                window::zero_padded(cx, ty, extents, &coords, |cx, coords| cx.eval(self.rhs, coords))
+            }
+        }
     }
 }
 
@@ -214,18 +291,15 @@ pub(super) struct Epilogue {
 }
 
 impl Epilogue {
-    /// What to compute ahead of the loop over columns; `shape` is that of the contraction, the first dimensions of the
-    /// space.
-    pub(super) fn hoist(&self, cx: &mut Cx<'_>, shape: &[usize]) -> Eval {
-        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
-        let roots = cx.roots(&self.outs, &coords, shape);
+    /// What to compute ahead of the loop over columns.
+    pub(super) fn hoist(&self, cx: &mut Cx<'_>, contraction: &Contraction<'_>) -> Eval {
+        let roots = cx.roots(&self.outs, &contraction.result_coords(cx), cx.region.shape(contraction.dot));
         cx.hoist(&roots)
     }
 
     /// Computes and stores all results at the current element.
-    pub(super) fn evaluate(&self, cx: &mut Cx<'_>, shape: &[usize]) -> Eval {
-        let coords: Vec<Affine> = (0..shape.len()).map(|dim| cx.coord(dim)).collect();
-        cx.evaluate(&self.outs, &coords, shape)
+    pub(super) fn evaluate(&self, cx: &mut Cx<'_>, contraction: &Contraction<'_>) -> Eval {
+        cx.evaluate(&self.outs, &contraction.result_coords(cx), cx.region.shape(contraction.dot))
     }
 
     /// Evaluates once in a throw-away context; `vector` is the axis to vectorize.
@@ -241,11 +315,11 @@ impl Epilogue {
             (cx.lanes, cx.active) = (lanes, lanes);
             axis.bind(&mut cx, &Index::constant(0), 1);
         }
-        let coords = cx.coords();
+        let coords = contraction.result_coords(&cx);
         let ty = Ty::of(planner.region.dtype(contraction.dot));
         let sum: Reg = cx.b.const_i64(ty, if vector.is_some() { lanes } else { 1 }, 1);
         cx.set_source(contraction.dot, Source::Reg { coords, reg: sum });
-        self.evaluate(&mut cx, &contraction.extents)?;
+        self.evaluate(&mut cx, contraction)?;
         Ok(cx.trace)
     }
 }

@@ -509,7 +509,11 @@ impl<'r> Cx<'r> {
         let leaf = |value: Value| self.sources.contains_key(&value);
         let slice = self.region.slice(&[value], &leaf);
         slice.iter().all(|&value| {
-            leaf(value) || !matches!(self.region.op(value), Op::Reduce(_) | Op::DotGeneral(_) | Op::Scatter(_))
+            leaf(value)
+                || !matches!(
+                    self.region.op(value),
+                    Op::Reduce(_) | Op::DotGeneral(_) | Op::Convolution(_) | Op::Scatter(_)
+                )
         })
     }
 
@@ -570,7 +574,9 @@ impl<'r> Cx<'r> {
             },
             Op::Iota(attrs) => Ok(self.iota(&coords[attrs.dim].clone(), dtype)),
             Op::RngBits(_) => random::eval(self, value, coords),
-            Op::Reduce(_) | Op::DotGeneral(_) | Op::Scatter(_) | Op::Fusion(_) => Err(Stop::Materialize(value)),
+            Op::Reduce(_) | Op::DotGeneral(_) | Op::Convolution(_) | Op::Scatter(_) | Op::Fusion(_) => {
+                Err(Stop::Materialize(value))
+            }
             _ if view::is_view(op) => view::eval(self, value, coords),
             _ if elementwise::is_elementwise(op) => {
                 if elementwise::is_expensive(op) {

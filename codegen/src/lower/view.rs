@@ -147,7 +147,7 @@ pub(super) fn eval(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Reg
 }
 
 /// A condition on an index, known or not.
-fn compare(cx: &mut Cx<'_>, dir: CompareDir, coord: &Affine, with: i64) -> Eval<Reg> {
+pub(super) fn compare(cx: &mut Cx<'_>, dir: CompareDir, coord: &Affine, with: i64) -> Eval<Reg> {
     cx.trace.opaque.extend(coord.dims());
     if cx.varies(coord) {
         return Err(Stop::Scalar);
@@ -158,7 +158,7 @@ fn compare(cx: &mut Cx<'_>, dir: CompareDir, coord: &Affine, with: i64) -> Eval<
 }
 
 /// The index forced into `0..extent`, so that it is safe to load from.
-fn into_range(cx: &mut Cx<'_>, coord: &Affine, extent: i64) -> Affine {
+pub(super) fn into_range(cx: &mut Cx<'_>, coord: &Affine, extent: i64) -> Affine {
     let (low, high) = cx.range(coord);
     if low >= 0 && high < extent {
         return coord.clone();

@@ -1,6 +1,5 @@
 //! Contractions of any element type as plain loops: a vector of sums at a time.
 
-use super::super::affine::Affine;
 use super::super::cx::{Cx, Eval, Source, Stop};
 use super::super::fold::memory_type;
 use super::super::nest::{Axis, Task, count, dispatch, merge, unflatten};
@@ -57,9 +56,9 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, contraction: &Contraction<'_>
                 })?;
                 let sum = cx.b.load(acc, Index::constant(0), 1, lanes, lanes);
                 let sum = cx.b.narrow(cx.region.dtype(contraction.dot), sum);
-                let coords: Vec<Affine> = (0..rank).map(|dim| cx.coord(dim)).collect();
+                let coords = contraction.result_coords(cx);
                 cx.set_source(contraction.dot, Source::Reg { coords, reg: sum });
-                epilogue.evaluate(cx, &contraction.extents)
+                epilogue.evaluate(cx, contraction)
             })
         }),
     }];
@@ -95,8 +94,8 @@ fn sum(
     cx.scoped(|cx| {
         let coords = cx.coords();
         let (result, contracted) = coords.split_at(rank);
-        let lhs = cx.eval(contraction.lhs, &contraction.lhs_coords(result, contracted))?;
-        let rhs = cx.eval(contraction.rhs, &contraction.rhs_coords(result, contracted))?;
+        let lhs = contraction.lhs_element(cx, result, contracted)?;
+        let rhs = contraction.rhs_element(cx, result, contracted)?;
         step(cx, lhs, rhs);
         Ok(())
     })

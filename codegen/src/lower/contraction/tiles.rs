@@ -10,7 +10,7 @@ use super::super::cx::{Cx, Eval, Source, Stop};
 use super::super::nest::{Axis, Split, Task, dispatch, merge, unflatten};
 use super::super::pointwise::{LANES, split_last_digit};
 use super::super::{Arg, Built, Out, Planner};
-use super::{Contraction, Epilogue, Strided, locate, merge_with};
+use super::{Contraction, Epilogue, Form, Strided, locate, merge_with};
 use crate::kernel::{BufferId, Index, LoopKind, Space, Stmt, TileMatmul, TileTranspose};
 use crate::schedule::contraction::{Facts, choose, is_possible};
 use crate::schedule::{ContractionSchedule, KernelSchedule, Orientation, PackSchedule};
@@ -28,7 +28,7 @@ struct Matrix {
 }
 
 /// Lowers the contraction if its operands are matrices: `false` if their dimensions do not merge so far.
-pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, outs: &[Out]) -> Eval<bool> {
+pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, outs: &[Out], flops: u64) -> Eval<bool> {
     let (lhs, rhs) = (locate(planner, contraction.lhs)?, locate(planner, contraction.rhs)?);
     let Some((lhs, rhs, facts)) = matrices(planner, contraction, &lhs, &rhs) else { return Ok(false) };
     let schedule = match planner.given_schedule() {
@@ -43,7 +43,7 @@ pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, ou
         _ => None,
     };
     let built = main_kernel(planner, contraction, outs, lhs, rhs, &facts, &schedule, packed)?;
-    planner.finish(built, outs);
+    planner.finish_with(built, flops);
     Ok(true)
 }
 
@@ -56,7 +56,7 @@ fn matrices(
 ) -> Option<(Matrix, Matrix, Facts)> {
     let region = planner.region;
     let (lhs_shape, rhs_shape) = (region.shape(contraction.lhs), region.shape(contraction.rhs));
-    let attrs = contraction.attrs;
+    let Form::Dot(attrs) = &contraction.form else { return None };
     let free =
         |rank: usize, batch: &[usize], contract: &[usize]| nnc_ir::ops::DotAttrs::free_dims(rank, batch, contract);
     let lhs_free = free(lhs_shape.len(), &attrs.lhs_batch, &attrs.lhs_contract);
@@ -75,7 +75,7 @@ fn matrices(
             .filter(|(at, _)| extents[*at] != 1)
             .fold(start, |sum, (at, &dim)| sum.plus_scaled(&Affine::dim(at), strided.strides[dim]))
     };
-    let batches = contraction.extents[..contraction.n_batch].iter().map(|&extent| extent as u64).product();
+    let batches = contraction.extents[..contraction.batch.len()].iter().map(|&extent| extent as u64).product();
     let facts = Facts { batches, m, n, k, lhs: (lhs_m, lhs_k), rhs: (rhs_n, rhs_k) };
     let lhs_base = base(lhs, &attrs.lhs_batch, &contraction.extents);
     let rhs_base = base(rhs, &attrs.rhs_batch, &contraction.extents);
@@ -150,7 +150,7 @@ fn pack_lhs(planner: &mut Planner<'_>, contraction: &Contraction<'_>, lhs: &Matr
 
 /// Every batch dimension by itself.
 fn batch_axes(contraction: &Contraction<'_>) -> Vec<Axis> {
-    let extents = contraction.extents[..contraction.n_batch].iter().enumerate();
+    let extents = contraction.extents[..contraction.batch.len()].iter().enumerate();
     let wide = extents.filter(|(_, extent)| **extent != 1);
     wide.map(|(dim, &extent)| Axis { dims: vec![dim], first: 0, extent: extent as u64 }).collect()
 }
@@ -211,7 +211,7 @@ fn main_kernel<'r>(
     if let Some(arg) = packed {
         let buffer = declare_packed(&mut cx, arg, (batches * m * k) as usize, false);
         // The packed batches lie one after the other, whatever the dimensions of the original.
-        let batch_strides = dense_strides(&contraction.extents[..contraction.n_batch]);
+        let batch_strides = dense_strides(&contraction.extents[..contraction.batch.len()]);
         let base = batch_strides.iter().enumerate().filter(|(dim, _)| contraction.extents[*dim] != 1);
         let base = base
             .fold(Affine::default(), |sum, (dim, &stride)| sum.plus_scaled(&Affine::dim(dim), stride * (m * k) as i64));
@@ -234,8 +234,8 @@ fn main_kernel<'r>(
     let panel = scratch(&mut cx, "panel", panel_elements, schedule.orientation == Orientation::Panels);
     let ranges = contraction.ranges();
     let trace = epilogue.probe(planner, contraction, None)?;
-    let row_axes = merge(&trace, &contraction.lhs_free_dims(), &ranges);
-    let column_axes = merge(&trace, &contraction.rhs_free_dims(), &ranges);
+    let row_axes = merge(&trace, &contraction.rows, &ranges);
+    let column_axes = merge(&trace, &contraction.columns, &ranges);
     let mut lanes = if column_axes.len() <= 1 { LANES } else { 1 };
     if let (LANES, Some(axis), false) = (lanes, column_axes.first(), is_plain) {
         lanes = match epilogue.probe(planner, contraction, Some(axis)) {
@@ -320,7 +320,7 @@ impl Tiles<'_> {
         // Where the sums of the tile start, and the distance between its rows.
         let in_result = |cx: &Cx<'_>| {
             let strides = dense_strides(&self.contraction.extents);
-            let batch = (0..self.contraction.n_batch)
+            let batch = (0..self.contraction.batch.len())
                 .fold(Affine::default(), |sum, dim| sum.plus_scaled(&cx.coord(dim), strides[dim]));
             let (base, _) = cx.resolve(&batch);
             base.plus_scaled(m_at, self.facts.n as i64).plus_scaled(n_at, 1)
@@ -450,20 +450,20 @@ impl Tiles<'_> {
         let (rows, cols) = if self.swapped && self.facts.m == 1 { (extent.1, extent.0) } else { extent };
         cx.for_loop(rows, LoopKind::Serial, |cx, row| {
             unflatten(cx, &self.row_axes, &m_at.clone().plus_scaled(&row, 1));
-            self.epilogue.hoist(cx, &self.contraction.extents)?;
+            self.epilogue.hoist(cx, self.contraction)?;
             cx.vector_loop(cols, self.lanes, |cx, col| {
                 let n_index = n_at.clone().plus_scaled(&col, 1);
                 match (self.lanes, self.column_axes.first()) {
                     (LANES, Some(axis)) => axis.bind(cx, &n_index, 1),
                     _ => unflatten(cx, &self.column_axes, &n_index),
                 }
-                let coords = cx.coords();
+                let coords = self.contraction.result_coords(cx);
                 let index = Index::default().plus_scaled(&row, cols as i64).plus_scaled(&col, 1);
                 // A single column does not vary with the lane.
                 let lane_stride = i64::from(self.lanes == LANES && !self.column_axes.is_empty());
                 let source = Source::Place { coords, buffer: sums, index, lane_stride };
                 cx.set_source(self.contraction.dot, source);
-                self.epilogue.evaluate(cx, &self.contraction.extents)
+                self.epilogue.evaluate(cx, self.contraction)
             })
         })
     }

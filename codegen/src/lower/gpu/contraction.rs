@@ -57,8 +57,8 @@ pub(in crate::lower) fn lower<'r>(
     let ranges = contraction.whole_space();
     let (trace, operands) = contraction.probe(planner, &epilogue, &ranges, None)?;
     let product = |extents: &[usize]| extents.iter().map(|&extent| extent as u64).product::<u64>();
-    let free = contraction.n_batch + contraction.n_lhs_free;
-    let (m, n) = (product(&contraction.extents[contraction.n_batch..free]), product(&contraction.extents[free..]));
+    let along = |dims: &[usize]| dims.iter().map(|&dim| contraction.extents[dim] as u64).product::<u64>();
+    let (m, n) = (along(&contraction.rows), along(&contraction.columns));
     let (tile_m, tile_n) = (tile(m), tile(n));
     let ty = Ty::of(planner.region.dtype(contraction.dot));
     let dtype = memory_type(ty);
@@ -76,9 +76,9 @@ pub(in crate::lower) fn lower<'r>(
         k: product(&contraction.contracted),
         tile_m,
         tile_n,
-        batch: merge(&trace, &(0..contraction.n_batch).collect::<Vec<_>>(), &ranges),
-        rows: merge(&trace, &contraction.lhs_free_dims(), &ranges),
-        columns: merge(&trace, &contraction.rhs_free_dims(), &ranges),
+        batch: merge(&trace, &contraction.batch, &ranges),
+        rows: merge(&trace, &contraction.rows, &ranges),
+        columns: merge(&trace, &contraction.columns, &ranges),
         contracted: merge(&trace, &contracted, &ranges),
         lhs_along_k: along_k(operands[0].as_ref()),
         rhs_along_k: along_k(operands[1].as_ref()),
@@ -86,7 +86,7 @@ pub(in crate::lower) fn lower<'r>(
         rhs_tile: cx.scratch("rhs_tile", dtype, (pitch(tile_n) * TILE_K) as usize, Space::Shared),
         sums: cx.scratch("sums", dtype, (tile_m * tile_n / (SIDE * SIDE)) as usize, Space::Local),
     };
-    let batches = product(&contraction.extents[..contraction.n_batch]);
+    let batches = along(&contraction.batch);
     let (rows, columns) = (m.div_ceil(tile_m), n.div_ceil(tile_n));
     cx.for_loop(batches * rows * columns, LoopKind::Grid(0), |cx, block| {
         cx.for_loop(SIDE * SIDE, LoopKind::Thread(0), |cx, thread| {
@@ -211,12 +211,11 @@ impl Blocks<'_> {
                 let rank = self.contraction.extents.len();
                 let coords = cx.coords();
                 let (result, contracted) = coords.split_at(rank);
-                let (operand, coords) = match is_lhs {
-                    true => (self.contraction.lhs, self.contraction.lhs_coords(result, contracted)),
-                    false => (self.contraction.rhs, self.contraction.rhs_coords(result, contracted)),
-                };
                 let seen = cx.trace.loads.len();
-                let element = cx.eval(operand, &coords)?;
+                let element = match is_lhs {
+                    true => self.contraction.lhs_element(cx, result, contracted)?,
+                    false => self.contraction.rhs_element(cx, result, contracted)?,
+                };
                 // Other threads than the ones that read an element store the results.
                 let read: Vec<BufferId> = cx.trace.loads.drain(seen..).map(|(buffer, _)| buffer).collect();
                 cx.trace.scattered.extend(read);
@@ -242,10 +241,9 @@ impl Blocks<'_> {
                         unflatten(cx, &self.columns, &n_at);
                         let dtype = cx.region.dtype(self.contraction.dot);
                         let sum = cx.b.narrow(dtype, sum);
-                        let rank = self.contraction.extents.len();
-                        let coords: Vec<Affine> = (0..rank).map(|dim| cx.coord(dim)).collect();
+                        let coords = self.contraction.result_coords(cx);
                         cx.set_source(self.contraction.dot, Source::Reg { coords, reg: sum });
-                        self.epilogue.evaluate(cx, &self.contraction.extents)
+                        self.epilogue.evaluate(cx, self.contraction)
                     })
                 })?;
             }

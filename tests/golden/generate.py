@@ -10,6 +10,7 @@ import nn_dropout
 import nn_linear
 import nn_norm
 import ops
+import optim
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -17,6 +18,7 @@ if __name__ == "__main__":
     models.generate()
     functional.generate()
     ops.generate()
+    optim.generate()
     nn.names()
     nn_activation.generate()
     nn_dropout.generate()

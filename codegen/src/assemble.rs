@@ -9,7 +9,8 @@ use nnc_ir::{
 };
 use nnc_passes::plan_memory::{LaunchFacts, MemoryPlan, Place as PlannedPlace, Step, is_launch, plan_memory};
 use nnc_runtime::program::{
-    Code, Constant, ElemType, Input, InputRole, KernelInfo, Launch, Output, Place, Program, TensorSpec,
+    Address, Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Place, Program,
+    Step as ProgramStep, TensorSpec,
 };
 use rayon::prelude::*;
 
@@ -194,6 +195,7 @@ impl Assembly {
             constants: self.constants,
             arena_bytes: self.plan.arena_bytes,
             kernels: self.kernel_infos,
+            steps: ProgramStep::sequence(self.launches.len()),
             launches: self.launches,
             code,
         };
@@ -343,7 +345,7 @@ impl Assembler<'_> {
             {
                 continue;
             }
-            let args = planned.into_iter().map(|place| self.place(place)).collect();
+            let args = planned.into_iter().map(|place| self.place(place).into()).collect();
             let label = label(self.graph, node, &part.kernel.name);
             self.push(&part.kernel, args, part.chunk, part.flops, part.bytes, label);
         }
@@ -359,12 +361,12 @@ impl Assembler<'_> {
             return;
         }
         let kernel = copy_kernel(bytes, self.target);
-        let args = vec![self.place(from), self.place(to)];
+        let args = vec![self.place(from).into(), self.place(to).into()];
         let label = kernel.name.clone();
         self.push(&kernel, args, 1, 0, 2 * bytes as u64, label);
     }
 
-    fn push(&mut self, kernel: &Kernel, args: Vec<Place>, chunk: u64, flops: u64, bytes: u64, label: String) {
+    fn push(&mut self, kernel: &Kernel, args: Vec<Address>, chunk: u64, flops: u64, bytes: u64, label: String) {
         let (block, grid) = (kernel.gpu_extents(false), kernel.gpu_extents(true));
         if grid.contains(&0) {
             // An empty tensor has nothing to compute, and a GPU refuses an empty grid.
@@ -379,12 +381,23 @@ impl Assembler<'_> {
                 bytes,
                 flops,
                 block,
+                args: kernel_args(kernel),
                 shared_bytes: shared.map(|buffer| (buffer.len * buffer.dtype.size()) as u32).sum(),
             });
             self.kernels.len() as u32 - 1
         });
         self.launches.push(Launch { kernel: idx, args, extent: kernel.parallel_extent(), chunk, grid, label });
     }
+}
+
+/// What the runtime must know of a kernel's arguments.
+pub(crate) fn kernel_args(kernel: &Kernel) -> Vec<KernelArg> {
+    let arg = |(_, buffer): (_, &crate::kernel::Buffer)| KernelArg {
+        bytes: (buffer.len * buffer.dtype.size()) as u64,
+        align: buffer.dtype.size() as u32,
+        written: buffer.written,
+    };
+    kernel.args().map(arg).collect()
 }
 
 /// Copies `bytes` bytes from the first argument to the second.

@@ -1,13 +1,23 @@
 //! The compiled program: what a compiler hands to the runtime, and what a `.nnc` file holds.
 //!
-//! A [`Program`] is a straight list of kernel launches over numbered tensors. All sizes are fixed: the memory plan was
-//! made by the compiler, so running a program never allocates. A program knows nothing of the IR it came from beyond
-//! the labels it carries for profiles and errors.
+//! A [`Program`] is a list of kernel launches over numbered tensors and a list of [`Step`]s that says in what order and
+//! how often they run: straight on, in loops, in one arm of a branch. All sizes are fixed: the memory plan was made by
+//! the compiler, so running a program never allocates. A program knows nothing of the IR it came from beyond the labels
+//! it carries for profiles and errors.
+//!
+//! [`steps`](self::Step) and their order are in `program/steps.rs`, where arguments lie in `program/address.rs`.
+
+mod address;
+mod bytes;
+mod steps;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::address::{Address, Case, Guard};
+pub(crate) use self::steps::walk_part;
+pub use self::steps::{Iterations, MAX_LOOPS, MAX_NESTING, Step, Visitor, walk};
 use crate::error::Error;
 use crate::layout::Layout;
 
@@ -118,7 +128,7 @@ pub struct Input {
     /// Whether the input is fresh data or state.
     pub role: InputRole,
     /// First contents of a state input (dense little-endian bytes), where the compiler knew them.
-    #[serde(with = "bytes_option")]
+    #[serde(with = "bytes::option")]
     pub initial: Option<Vec<u8>>,
 }
 
@@ -169,15 +179,28 @@ pub struct KernelInfo {
     pub block: [u32; 3],
     /// GPU only: static shared memory in bytes.
     pub shared_bytes: u32,
+    /// What it does with its buffer arguments, in order.
+    pub args: Vec<KernelArg>,
 }
 
-/// One step of the program: run a kernel over its tensors.
+/// What a kernel does with one of its buffer arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KernelArg {
+    /// Bytes it may touch, from the start of the argument.
+    pub bytes: u64,
+    /// What its address must be a multiple of: a power of two of at most [`ALIGN`].
+    pub align: u32,
+    /// Whether the kernel writes it.
+    pub written: bool,
+}
+
+/// One kernel and the tensors it runs over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Launch {
     /// Index into [`Program::kernels`].
     pub kernel: u32,
     /// The kernel's buffer arguments in order.
-    pub args: Vec<Place>,
+    pub args: Vec<Address>,
     /// CPU: extent of the kernel's parallel loop (1 when it has none). Any split of `0..extent` gives the same bits.
     pub extent: u64,
     /// CPU: number of iterations of the parallel loop handed out at a time, chosen by shape.
@@ -213,9 +236,8 @@ pub enum Code {
 /// The signature of every CPU kernel: buffer pointers in the order of [`Launch::args`], then the half-open range of
 /// iterations of the parallel loop to run.
 ///
-/// Contract: each pointer is valid for the whole tensor bound to it and aligned to 64 bytes (an input borrowed from the
-/// caller: to its elements); distinct arguments may
-/// alias only where the memory plan says so; the function keeps no pointer and does not unwind.
+/// Contract: each pointer is valid for the bytes that [`KernelArg`] states and aligned to its elements; distinct arguments
+/// may alias only where the memory plan says so; the function keeps no pointer and does not unwind.
 pub type CpuKernel = unsafe extern "C" fn(buffers: *const *mut u8, begin: u64, end: u64);
 
 /// A compiled function.
@@ -237,8 +259,10 @@ pub struct Program {
     pub arena_bytes: u64,
     /// The kernels.
     pub kernels: Vec<KernelInfo>,
-    /// The launches in execution order.
+    /// The launches, in the order in which `steps` name them.
     pub launches: Vec<Launch>,
+    /// What to do.
+    pub steps: Vec<Step>,
     /// The code of all kernels.
     pub code: Code,
 }
@@ -254,6 +278,7 @@ impl Program {
 
     /// Bytes of tensor memory that running the program takes: inputs, outputs that have their own buffer, constants
     /// and arena, with the padding that keeps them aligned. `u64::MAX` where that does not fit the address space.
+    /// Loops take what one iteration takes: this is known before the run, however long it is.
     pub fn peak_bytes(&self) -> u64 {
         self.layout().map_or(u64::MAX, |layout| layout.total as u64)
     }
@@ -261,60 +286,6 @@ impl Program {
 
 /// Alignment of every tensor in bytes: one cache line, one AVX-512 register.
 pub const ALIGN: usize = 64;
-
-/// Serde for runs of bytes, which encode and decode as one copy, not as a sequence of numbers.
-mod bytes {
-    use std::fmt;
-
-    use serde::de::{Deserializer, Error, Visitor};
-    use serde::ser::Serializer;
-
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        // Borrowed bytes first: the decoder then checks the length against what is there before anything is allocated.
-        deserializer.deserialize_bytes(Bytes)
-    }
-
-    struct Bytes;
-
-    impl Visitor<'_> for Bytes {
-        type Value = Vec<u8>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-            Ok(bytes.to_vec())
-        }
-
-        fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-            Ok(bytes)
-        }
-    }
-}
-
-/// As [`bytes`], for bytes that may be missing.
-mod bytes_option {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize)]
-    struct Borrowed<'a>(#[serde(with = "super::bytes")] &'a [u8]);
-
-    #[derive(Deserialize)]
-    struct Owned(#[serde(with = "super::bytes")] Vec<u8>);
-
-    pub(super) fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-        bytes.as_deref().map(Borrowed).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
-        Ok(Option::<Owned>::deserialize(deserializer)?.map(|owned| owned.0))
-    }
-}
 
 /// A program without code for tests: `f32` inputs and outputs and an arena.
 #[cfg(test)]
@@ -341,6 +312,7 @@ pub(crate) fn test_program(inputs: &[(&str, &[usize])], outputs: &[(&str, &[usiz
         arena_bytes,
         kernels: Vec::new(),
         launches: Vec::new(),
+        steps: Vec::new(),
         code: Code::Object { triple: String::new(), features: Vec::new(), elf: Vec::new() },
     }
 }

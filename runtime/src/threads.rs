@@ -1,56 +1,91 @@
-//! Runs a list of steps on several threads that all walk the same list.
+//! Runs the steps of a program on several threads that go through them together.
 //!
-//! A step is cut into chunks that are fixed by its shape. Every thread taking part in a run goes through the steps in
-//! order, takes chunks of the current one until none are left, and goes on when all chunks of it are done. Which
+//! A launch is cut into chunks that are fixed by its shape. Every thread taking part in a run goes through the launches
+//! in order, takes chunks of the current one until none are left, and goes on when all chunks of it are done. Which
 //! thread runs which chunk is left to chance, what a chunk computes is not, so results do not depend on the number of
-//! threads.
+//! threads. Where it depends on a condition what comes next, the calling thread looks and tells the others.
 //!
 //! The calling thread always takes part and needs nobody else: a worker that comes late, or never, finds its chunks
 //! taken. Workers spin for [`SPIN`] after a run before they sleep, so that runs in quick succession, the steps of a
 //! training loop, start in a fraction of a microsecond; waking a sleeping thread takes many.
 //!
-//! [`progress`] counts chunks; this module owns the threads and the gate through which they enter and leave a run.
+//! [`parts`] says what threads do together, [`counters`] counts chunks, [`progress`] is a run; this module owns the
+//! threads and the gate through which they enter and leave a run.
 
+mod counters;
+mod parts;
 mod progress;
 
 use std::cell::UnsafeCell;
 use std::hint;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use self::progress::Alone;
 pub(crate) use self::progress::Progress;
 use crate::error::Error;
+use crate::program::{Iterations, Step, walk_part};
 
 /// How long a worker waits for the next run before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
 
-/// A list of steps that can be run in chunks.
+/// Steps whose launches can be run in chunks.
 ///
 /// # Safety
-/// Different chunks of one step may run at the same time on different threads, each exactly once a run; a step may
-/// start when all chunks of the one before it are done. No method unwinds: a run that is left early would leave workers
-/// inside it.
+/// Different chunks of one launch may run at the same time on different threads, each exactly once an execution; a step
+/// may start when all chunks of the one before it are done. No method unwinds: a run that is left early would leave
+/// workers inside it.
 pub(crate) unsafe trait Work: Sync {
-    /// Number of steps.
-    fn n_steps(&self) -> usize;
+    /// The steps, of a validated program.
+    fn steps(&self) -> &[Step];
 
-    /// Number of chunks of a step. Steps of at most one chunk stay on the calling thread.
-    fn n_chunks(&self, step: usize) -> u32;
+    /// Number of chunks of a launch. Launches of at most one chunk stay on the calling thread.
+    fn n_chunks(&self, launch: usize) -> u32;
 
-    /// Runs one chunk of a step.
+    /// The arguments of a launch in the given iterations, for thread `rank`; they stand until that thread binds again.
     ///
     /// # Safety
-    /// Each chunk runs once a run, after all chunks of the steps before it.
-    unsafe fn run_chunk(&self, step: usize, chunk: u32);
+    /// One thread at a time uses a rank, and rank 0 is the calling thread's.
+    unsafe fn bind(&self, rank: usize, launch: usize, iterations: &Iterations) -> Args;
 
-    /// Runs all chunks of a step.
+    /// Runs one chunk of a launch.
+    ///
+    /// # Safety
+    /// Each chunk runs once an execution, after all chunks of the steps before it, over arguments bound for it.
+    unsafe fn run_chunk(&self, launch: usize, args: Args, chunk: u32);
+
+    /// Runs all chunks of a launch on the calling thread.
     ///
     /// # Safety
     /// As [`Work::run_chunk`].
-    unsafe fn run_step(&self, step: usize);
+    unsafe fn run_launch(&self, launch: usize, iterations: &Iterations);
+
+    /// The condition of the step at `position`.
+    ///
+    /// # Safety
+    /// What it is computed by is done.
+    unsafe fn condition(&self, position: usize, iterations: &Iterations) -> bool;
+
+    /// Runs the steps at `positions`, in `depth` loops, on the calling thread.
+    ///
+    /// # Safety
+    /// The steps before are done.
+    unsafe fn run_part(&self, positions: Range<usize>, depth: usize, iterations: &mut Iterations);
 }
+
+/// Runs steps on the calling thread: what [`Work::run_part`] does.
+///
+/// # Safety
+/// The steps before are done.
+pub(crate) unsafe fn run_alone<W: Work>(work: &W, positions: Range<usize>, depth: usize, iterations: &mut Iterations) {
+    let Ok(()) = walk_part(work.steps(), positions, depth, iterations, &mut Alone(work));
+}
+
+/// Pointers to the buffers of a launch.
+pub(crate) type Args = *const *mut u8;
 
 /// A calling thread and its workers.
 #[derive(Debug)]
@@ -67,6 +102,8 @@ pub(crate) struct Team {
 struct Job {
     work: *const dyn Work,
     progress: *const Progress,
+    /// What had been published before the run.
+    published: u64,
 }
 
 /// State of the team that workers see.
@@ -135,6 +172,11 @@ impl Gate {
     fn is_open(&self, seen: u64, order: std::sync::atomic::Ordering) -> Option<u64> {
         let word = self.0.load(order);
         (word & Self::OPEN != 0 && word / Self::RUN != seen).then_some(word / Self::RUN)
+    }
+
+    /// Whether the current run takes nobody in any more: everything is done.
+    fn is_closed(&self) -> bool {
+        self.0.load(Relaxed) & Self::OPEN == 0
     }
 
     /// Enters run `run` if it is still open.
@@ -221,23 +263,24 @@ impl Team {
     ///
     /// # Safety
     /// The steps may run now, and `progress` was made for this work.
-    pub(crate) unsafe fn run(&self, work: &dyn Work, progress: &mut Progress) {
+    pub(crate) unsafe fn run<W: Work>(&self, work: &W, progress: &mut Progress) {
+        let work: &dyn Work = work;
         let Ok(_busy) = self.busy.try_lock() else {
             // SAFETY: the caller's promise; steps in order, on one thread.
-            return (0..work.n_steps()).for_each(|step| unsafe { work.run_step(step) });
+            unsafe { work.run_part(0..work.steps().len(), 0, &mut Iterations::default()) };
+            return;
         };
-        progress.begin();
         let shared = &*self.shared;
         // SAFETY: changes the lifetime only. The gate is closed and nobody is inside, so nobody reads the cell now; and
         // `close` returns when the last reader has left, before `work` and `progress` go.
         unsafe {
             let work = std::mem::transmute::<*const (dyn Work + '_), *const (dyn Work + 'static)>(work);
-            *shared.job.get() = Some(Job { work, progress });
+            *shared.job.get() = Some(Job { work, progress, published: progress.n_published() });
         }
         shared.gate.open();
         shared.wake();
-        // SAFETY: the caller's promise; rank 0 is the caller's.
-        unsafe { progress.take_part(work, 0) };
+        // SAFETY: the caller's promise; the team is busy with this run alone.
+        unsafe { progress.lead(work) };
         shared.gate.close();
     }
 }
@@ -272,9 +315,33 @@ impl Shared {
                 // SAFETY: inside the gate the cell is not written, and the caller keeps the job alive.
                 unsafe {
                     let job = (*self.job.get()).expect("an open gate has a job");
-                    (*job.progress).take_part(&*job.work, worker_idx + 1);
+                    self.take_part(job, worker_idx + 1);
                 }
                 self.gate.leave();
+            }
+        }
+    }
+
+    /// Takes part in a run as worker `rank`, in every segment that is published before the run closes.
+    ///
+    /// # Safety
+    /// Inside the gate, as the only thread of this rank.
+    unsafe fn take_part(&self, job: Job, rank: usize) {
+        // SAFETY: the caller keeps both alive until everybody has left.
+        let (progress, work) = unsafe { (&*job.progress, &*job.work) };
+        let mut seen = job.published;
+        let mut spins = Spins::default();
+        loop {
+            if let Some(publication) = progress.next(seen) {
+                // SAFETY: the caller's promise, and the job's counters are those of its work.
+                match unsafe { progress.follow(work, rank, publication) } {
+                    Some(sequence) => (seen, spins) = (sequence, Spins::default()),
+                    None => return,
+                }
+            } else if self.gate.is_closed() {
+                return;
+            } else {
+                spins.wait();
             }
         }
     }

@@ -80,12 +80,12 @@ fn wrong_use_is_an_error_with_names() {
 #[test]
 fn booleans_are_0_or_1() {
     let mut program = kernels::step(4, 4);
-    program.inputs[0].spec.elem = ElemType::Bool;
+    (program.inputs[0].spec.elem, program.inputs[0].spec.shape) = (ElemType::Bool, vec![16]);
     let mut instance = Executable::load(program, &Cpu::new()).expect("valid").instance(1).expect("small");
-    instance.write("x", &[0, 1, 1, 0]).expect("booleans");
-    assert_eq!(instance.input_as::<u8>("x").expect("a view of bytes"), [0, 1, 1, 0]);
-    let message = instance.write("x", &[0, 1, 2, 0]).expect_err("not a boolean").to_string();
-    assert_eq!(message, "input `x`: bool[4]: found byte 2 at element 2, expected 0 or 1");
+    instance.write("x", &[[0, 1, 1, 0]; 4].concat()).expect("booleans");
+    assert_eq!(instance.input_as::<u8>("x").expect("a view of bytes")[..4], [0, 1, 1, 0]);
+    let message = instance.write("x", &[[0, 1, 2, 0]; 4].concat()).expect_err("not a boolean").to_string();
+    assert_eq!(message, "input `x`: bool[16]: found byte 2 at element 2, expected 0 or 1");
 }
 
 #[test]

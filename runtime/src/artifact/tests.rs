@@ -1,5 +1,7 @@
 use super::*;
-use crate::program::{Code, Constant, ElemType, KernelInfo, Launch, Place, TensorSpec, test_program};
+use crate::program::{
+    Address, Code, Constant, ElemType, KernelArg, KernelInfo, Launch, Place, Step, TensorSpec, test_program,
+};
 use crate::rng::Philox;
 
 /// A program with something in every field.
@@ -15,15 +17,28 @@ fn program() -> Program {
         flops: 34,
         block: [32, 2, 1],
         shared_bytes: 8,
+        args: vec![KernelArg { bytes: 12, align: 4, written: false }],
     });
     program.launches.push(Launch {
         kernel: 0,
-        args: vec![Place::Input(0), Place::Arena(64), Place::Constant(0), Place::Output(0)],
+        args: vec![
+            Place::Input(0).into(),
+            Address::from(Place::Arena(64)).moved(-4, 1, 8).before(0, 3, &Place::Arena(0).into()),
+            Place::Constant(0).into(),
+            Address::from(Place::Output(0)).odd(0, &Place::Arena(0).into()),
+        ],
         extent: 100,
         chunk: 10,
         grid: [4, 1, 1],
         label: "linear1 ⨉ relu".to_owned(),
     });
+    let condition = Address::from(Place::Input(0));
+    program.steps = vec![
+        Step::Loop { trips: 1000, body: 3 },
+        Step::While { condition: condition.clone(), head: 0, body: 2 },
+        Step::Branch { condition, on_true: 1, on_false: 0 },
+        Step::Launch(0),
+    ];
     let elf = (0..300).map(|byte| byte as u8).collect();
     program.code =
         Code::Object { triple: "x86_64-unknown-linux-gnu".to_owned(), features: vec!["fma".to_owned()], elf };
@@ -45,7 +60,7 @@ fn sizes_around_the_steps_of_the_limit_decode() {
     // Arguments take two bytes each; the decoder counts them as many more.
     for n_args in [520_000, 524_000, 530_000] {
         let mut program = program();
-        program.launches[0].args = vec![Place::Input(1); n_args];
+        program.launches[0].args = vec![Place::Input(1).into(); n_args];
         let bytes = encode(&program).expect("encodes");
         assert!(decode(&bytes).expect("decodes") == program, "{n_args} arguments, {} bytes", bytes.len());
     }

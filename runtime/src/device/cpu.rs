@@ -1,18 +1,23 @@
 //! The host: object code in memory, one block for all tensors, steps on one or several threads.
+//!
+//! [`bound`] binds a program's steps to the block.
 
-use std::cell::Cell;
+mod bound;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
+use self::bound::{Bound, OneLaunch};
 use super::{Device, DeviceInstance, DeviceProgram};
 use crate::buffer::Buffer;
 use crate::cpu_features;
 use crate::error::Error;
 use crate::layout::Layout;
 use crate::loader::LoadedObject;
-use crate::profile::LaunchTime;
-use crate::program::{Code, CpuKernel, Place, Program};
+use crate::profile::{LaunchTime, Profile};
+use crate::program::{Address, Code, CpuKernel, Iterations, Program, Visitor, walk};
 use crate::threads::{Progress, Team, Work};
 
 /// The host CPU.
@@ -87,123 +92,20 @@ impl DeviceProgram for CpuProgram {
         for (constant, &offset) in program.constants.iter().zip(&layout.constants) {
             fill(offset, &constant.data);
         }
-        let steps = Steps::new(&loaded, &block);
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
-        // A program without a step to share never wakes a thread, so it gets none.
-        let parallel = if threads > 1 && (0..steps.n_steps()).any(|step| steps.n_chunks(step) > 1) {
+        let bound = Bound::new(&loaded, &block, threads);
+        // A program without a launch to share never wakes a thread, so it gets none.
+        let parallel = if threads > 1 && bound.is_shared() {
             let team = Team::of(threads)?;
-            let progress = Progress::new(&steps, team.threads());
+            let progress = Progress::new(&bound, team.threads());
             Some(Parallel { team, progress })
         } else {
             None
         };
-        Ok(Box::new(CpuInstance { steps, parallel, block, loaded }))
-    }
-}
-
-/// A program's launches bound to one block of tensors.
-struct Steps {
-    steps: Box<[Step]>,
-    /// Buffer pointers of all steps; `Step::args` points into it.
-    args: Box<[Cell<*mut u8>]>,
-    /// For each input, the positions in `args` where it stands.
-    input_slots: Box<[Box<[usize]>]>,
-}
-
-/// One launch: the kernel and its arguments.
-struct Step {
-    kernel: CpuKernel,
-    args: *const *mut u8,
-    extent: u64,
-    chunk: u64,
-}
-
-// SAFETY: the pointers lead into the block that the instance owns along with the steps.
-unsafe impl Send for Steps {}
-// SAFETY: as above; the cells change only while the instance is borrowed exclusively, so not during a run.
-unsafe impl Sync for Steps {}
-
-impl Steps {
-    fn new(loaded: &Loaded, block: &Buffer) -> Steps {
-        let launches = &loaded.program.launches;
-        let address = |place| block.at(loaded.layout.offset(place).expect("validation checked all places"));
-        let args: Box<[_]> =
-            launches.iter().flat_map(|launch| &launch.args).map(|&place| Cell::new(address(place))).collect();
-        let places = || launches.iter().flat_map(|launch| &launch.args);
-        let slots_of = |idx: usize| {
-            let slots = places().enumerate().filter(|(_, place)| **place == Place::Input(idx as u32));
-            slots.map(|(slot, _)| slot).collect()
-        };
-        let input_slots = (0..loaded.program.inputs.len()).map(slots_of).collect();
-        let mut start = 0;
-        let step = |launch: &crate::program::Launch| {
-            let step = Step {
-                kernel: loaded.kernels[launch.kernel as usize],
-                args: args[start..].as_ptr().cast(),
-                extent: launch.extent,
-                chunk: launch.chunk,
-            };
-            start += launch.args.len();
-            step
-        };
-        let steps = launches.iter().map(step).collect();
-        Steps { steps, args, input_slots }
-    }
-}
-
-// SAFETY: a kernel's iterations are independent, launches depend on earlier ones only, and kernels do not unwind: the
-// contract of `CpuKernel` and of `Launch`.
-unsafe impl Work for Steps {
-    fn n_steps(&self) -> usize {
-        self.steps.len()
-    }
-
-    fn n_chunks(&self, step: usize) -> u32 {
-        let Step { extent, chunk, .. } = self.steps[step];
-        u32::try_from(extent.div_ceil(chunk)).expect("validation checked the number of chunks")
-    }
-
-    unsafe fn run_chunk(&self, step: usize, chunk: u32) {
-        let step = &self.steps[step];
-        let begin = u64::from(chunk) * step.chunk;
-        // SAFETY: the arguments are bound to the launch's tensors, the range lies in its extent.
-        unsafe { (step.kernel)(step.args, begin, step.extent.min(begin.saturating_add(step.chunk))) }
-    }
-
-    unsafe fn run_step(&self, step: usize) {
-        let step = &self.steps[step];
-        // SAFETY: as above.
-        unsafe { (step.kernel)(step.args, 0, step.extent) }
-    }
-}
-
-/// One step of a list, as a list of its own.
-struct OneStep<'steps> {
-    steps: &'steps Steps,
-    step: usize,
-}
-
-// SAFETY: as for the whole list.
-unsafe impl Work for OneStep<'_> {
-    fn n_steps(&self) -> usize {
-        1
-    }
-
-    fn n_chunks(&self, _: usize) -> u32 {
-        self.steps.n_chunks(self.step)
-    }
-
-    unsafe fn run_chunk(&self, _: usize, chunk: u32) {
-        // SAFETY: the caller's promise.
-        unsafe { self.steps.run_chunk(self.step, chunk) }
-    }
-
-    unsafe fn run_step(&self, _: usize) {
-        // SAFETY: the caller's promise.
-        unsafe { self.steps.run_step(self.step) }
+        Ok(Box::new(CpuInstance { bound, parallel, block, loaded }))
     }
 }
 
@@ -214,7 +116,7 @@ struct Parallel {
 }
 
 struct CpuInstance {
-    steps: Steps,
+    bound: Bound,
     parallel: Option<Parallel>,
     block: Buffer,
     loaded: Arc<Loaded>,
@@ -243,9 +145,7 @@ impl DeviceInstance for CpuInstance {
     unsafe fn bind_input(&mut self, idx: usize, bytes: Option<&[u8]>) -> Result<(), Error> {
         let own = self.input_range(idx).0;
         let address = bytes.map_or(own, |bytes| bytes.as_ptr().cast_mut());
-        let Steps { args, input_slots, .. } = &self.steps;
-        // `Step::args` points to the same cells, which only `run` reads.
-        input_slots[idx].iter().for_each(|&slot| args[slot].set(address));
+        self.bound.bind_input(idx, address);
         Ok(())
     }
 
@@ -257,36 +157,60 @@ impl DeviceInstance for CpuInstance {
     }
 
     fn run(&mut self) -> Result<(), Error> {
+        let bound = &self.bound;
         match &mut self.parallel {
-            // SAFETY: the instance is borrowed exclusively, so no other run uses the block; launches in order.
-            None => (0..self.steps.n_steps()).for_each(|step| unsafe { self.steps.run_step(step) }),
+            // SAFETY: the instance is borrowed exclusively, so no other run uses the block; steps in order.
+            None => unsafe { bound.run_part(0..bound.steps().len(), 0, &mut Iterations::default()) },
             // SAFETY: as above, and the counters were made for these steps.
-            Some(Parallel { team, progress }) => unsafe { team.run(&self.steps, progress) },
+            Some(Parallel { team, progress }) => unsafe { team.run(bound, progress) },
         }
         Ok(())
     }
 
     fn profile_run(&mut self) -> Result<Vec<LaunchTime>, Error> {
-        let program = &*self.loaded.program;
-        let mut times = Vec::with_capacity(program.launches.len());
-        let origin = Instant::now();
-        for (step, launch) in program.launches.iter().enumerate() {
-            let one = OneStep { steps: &self.steps, step };
-            let counters = self.parallel.as_ref().map(|parallel| Progress::new(&one, parallel.team.threads()));
-            let start = origin.elapsed();
-            match (&self.parallel, counters) {
-                // SAFETY: as in `run`.
-                (Some(parallel), Some(mut progress)) => unsafe { parallel.team.run(&one, &mut progress) },
-                // SAFETY: as in `run`.
-                _ => unsafe { self.steps.run_step(step) },
-            }
-            let end = origin.elapsed();
-            times.push(LaunchTime::of(program, launch, start.as_nanos() as u64, (end - start).as_nanos() as u64));
-        }
-        Ok(times)
+        let program = Arc::clone(&self.loaded.program);
+        let mut profiler = Profiler {
+            bound: &self.bound,
+            team: self.parallel.as_ref().map(|parallel| &*parallel.team),
+            origin: Instant::now(),
+            profile: Profile::new(&program),
+        };
+        let Ok(()) = walk(&program.steps, &mut profiler);
+        Ok(profiler.profile.finish())
     }
 
     fn tensor_bytes(&self) -> u64 {
         self.block.len() as u64
+    }
+}
+
+/// Runs launches one after the other, each by the whole team, and times them.
+struct Profiler<'i> {
+    bound: &'i Bound,
+    team: Option<&'i Team>,
+    origin: Instant,
+    profile: Profile<'i>,
+}
+
+impl Visitor for Profiler<'_> {
+    type Stop = Infallible;
+
+    fn launch(&mut self, launch: usize, iterations: &Iterations) -> Result<(), Infallible> {
+        let one = OneLaunch::new(self.bound, launch, *iterations);
+        let shared = self.team.filter(|_| one.n_chunks(0) > 1).map(|team| (team, Progress::new(&one, team.threads())));
+        let start = self.origin.elapsed();
+        match shared {
+            // SAFETY: the instance is borrowed exclusively for the profile; steps in order.
+            Some((team, mut progress)) => unsafe { team.run(&one, &mut progress) },
+            // SAFETY: as above.
+            None => unsafe { self.bound.run_launch(launch, iterations) },
+        }
+        self.profile.add(launch, start, self.origin.elapsed());
+        Ok(())
+    }
+
+    fn condition(&mut self, position: usize, _: &Address, iterations: &Iterations) -> Result<bool, Infallible> {
+        // SAFETY: the launches before are done.
+        Ok(unsafe { self.bound.condition(position, iterations) })
     }
 }

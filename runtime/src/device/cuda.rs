@@ -2,12 +2,13 @@
 //!
 //! A program's PTX becomes a module, compiled by the driver for the GPU at hand. An instance has one block of device
 //! memory laid out as on the host, and all launches captured once into a CUDA graph, so that a run is one call to the
-//! driver. Contents cross over through page-locked host memory, and only those that changed.
+//! driver; conditions are read back between graphs. Contents cross over through page-locked host memory, and only those that changed.
 //!
-//! [`memory`] owns device and host memory, [`instance`] runs.
+//! [`memory`] owns device and host memory, [`record`] what a run asks of the driver, [`instance`] runs.
 
 mod instance;
 mod memory;
+mod record;
 
 use std::ffi::{CStr, CString, c_void};
 use std::sync::Arc;

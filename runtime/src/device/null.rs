@@ -1,16 +1,20 @@
 //! A device that plans without running: everything up to the first kernel, for any target, on any machine.
 
+use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::{Device, DeviceInstance, DeviceProgram};
 use crate::error::Error;
-use crate::profile::LaunchTime;
-use crate::program::{Input, Program};
+use crate::profile::{LaunchTime, Profile};
+use crate::program::{Address, Input, Iterations, Program, Step, Visitor, walk};
 
 /// The device that runs nothing and counts what it would run.
 ///
-/// Inputs can be written and read back; outputs have no contents. Clones count together.
+/// Inputs can be written and read back; outputs have no contents. Clones count together. Conditions have no contents
+/// either: of a branch the first arm counts, of a loop under a condition one iteration.
 #[derive(Clone, Debug, Default)]
 pub struct Null {
     counts: Arc<Counts>,
@@ -91,22 +95,52 @@ impl DeviceInstance for NullInstance {
     }
 
     fn run(&mut self) -> Result<(), Error> {
-        for launch in &self.program.launches {
-            let kernel = &self.program.kernels[launch.kernel as usize];
-            self.counts.launches.fetch_add(1, Relaxed);
-            self.counts.bytes.fetch_add(kernel.bytes, Relaxed);
-            self.counts.flops.fetch_add(kernel.flops, Relaxed);
-        }
-        Ok(())
+        self.profile_run().map(|_| ())
     }
 
     fn profile_run(&mut self) -> Result<Vec<LaunchTime>, Error> {
-        self.run()?;
-        Ok(self.program.launches.iter().map(|launch| LaunchTime::of(&self.program, launch, 0, 0)).collect())
+        let mut counter = Counter {
+            counts: &self.counts,
+            program: &self.program,
+            profile: Profile::new(&self.program),
+            inside: HashSet::new(),
+        };
+        let Ok(()) = walk(&self.program.steps, &mut counter);
+        Ok(counter.profile.finish())
     }
 
     fn tensor_bytes(&self) -> u64 {
         // What the program would take; nothing but the inputs is allocated.
         self.program.peak_bytes()
+    }
+}
+
+/// Counts launches instead of running them.
+struct Counter<'i> {
+    counts: &'i Counts,
+    program: &'i Program,
+    profile: Profile<'i>,
+    /// Loops under a condition that have had their one iteration.
+    inside: HashSet<usize>,
+}
+
+impl Visitor for Counter<'_> {
+    type Stop = Infallible;
+
+    fn launch(&mut self, launch: usize, _: &Iterations) -> Result<(), Infallible> {
+        let kernel = &self.program.kernels[self.program.launches[launch].kernel as usize];
+        self.counts.launches.fetch_add(1, Relaxed);
+        self.counts.bytes.fetch_add(kernel.bytes, Relaxed);
+        self.counts.flops.fetch_add(kernel.flops, Relaxed);
+        self.profile.add(launch, Duration::ZERO, Duration::ZERO);
+        Ok(())
+    }
+
+    fn condition(&mut self, position: usize, _: &Address, _: &Iterations) -> Result<bool, Infallible> {
+        Ok(match self.program.steps[position] {
+            // Asked before the first iteration, and after it.
+            Step::While { .. } if !self.inside.insert(position) => !self.inside.remove(&position),
+            _ => true,
+        })
     }
 }

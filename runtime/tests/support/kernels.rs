@@ -1,7 +1,8 @@
 //! Programs made by hand: the executor is tested without a compiler.
 
 use nnc_runtime::program::{
-    Code, Constant, ElemType, Input, InputRole, KernelInfo, Launch, Output, Place, Program, TensorSpec,
+    Address, Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Place, Program, Step,
+    TensorSpec,
 };
 use object::write::{self, StandardSection, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
@@ -51,7 +52,7 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
     let splat = |value: f32| value.to_le_bytes().repeat(len);
     let launch = |args: [Place; 3], label: &str| Launch {
         kernel: 0,
-        args: args.to_vec(),
+        args: args.map(Address::Fixed).to_vec(),
         extent: len as u64,
         chunk,
         grid: [1; 3],
@@ -74,12 +75,14 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
             flops: len as u64,
             block: [1; 3],
             shared_bytes: 0,
+            args: [false, false, true].map(|written| KernelArg { bytes: 4 * len as u64, align: 4, written }).to_vec(),
         }],
         launches: vec![
             launch([Place::Input(0), Place::Input(0), h], "double"),
             launch([h, Place::Constant(0), Place::Output(0)], "bias"),
             launch([Place::Input(1), h, Place::Input(1)], "update"),
         ],
+        steps: Step::sequence(3),
         code: Code::Object {
             triple: "x86_64-unknown-linux-gnu".to_owned(),
             features: vec!["sse2".to_owned()],

@@ -7,11 +7,12 @@ use std::time::Instant;
 use nnc_runtime::buffer::Buffer;
 use nnc_runtime::device::{DeviceInstance, DeviceProgram};
 use nnc_runtime::layout::Layout;
-use nnc_runtime::profile::LaunchTime;
-use nnc_runtime::program::{Code, Place, Program};
+use nnc_runtime::profile::{LaunchTime, Profile};
+use nnc_runtime::program::{Address, Code, Iterations, Program, Visitor, walk};
 use nnc_runtime::{Device, Error};
 
 use super::Emulator;
+use crate::assemble::kernel_args;
 use crate::kernel::Kernel;
 use crate::target::EmitError;
 
@@ -55,39 +56,19 @@ impl Device for EmulatedGpu {
         let find =
             |symbol: &String| emulator.index_of(symbol).ok_or_else(|| Error::MissingKernel { symbol: symbol.clone() });
         let kernels = program.kernels.iter().map(|kernel| find(&kernel.symbol)).collect::<Result<Vec<_>, _>>()?;
-        for (idx, launch) in program.launches.iter().enumerate() {
-            let kernel = &emulator.kernels[kernels[launch.kernel as usize]].kernel;
-            check_launch(&program, kernel, &launch.args)
-                .map_err(|reason| failed(format!("launch {idx} ({}): {reason}", launch.label)))?;
+        for (info, &kernel) in program.kernels.iter().zip(&kernels) {
+            // What validation compared the launches with.
+            if info.args != kernel_args(&emulator.kernels[kernel].kernel) {
+                return Err(failed(format!(
+                    "kernel `{}`: the program states other arguments than it has",
+                    info.symbol
+                )));
+            }
         }
         drop(emulator);
         let layout = program.layout()?;
         Ok(Arc::new(EmulatedProgram(Arc::new(Loaded { program, layout, kernels, device: self.clone() }))))
     }
-}
-
-/// Checks that every argument of a launch has the bytes that its kernel touches.
-fn check_launch(program: &Program, kernel: &Kernel, args: &[Place]) -> Result<(), String> {
-    let n_args = kernel.args().count();
-    if args.len() != n_args {
-        return Err(format!("{} arguments, expected {n_args}", args.len()));
-    }
-    for ((_, buffer), &place) in kernel.args().zip(args) {
-        let room = match place {
-            Place::Input(idx) => program.inputs[idx as usize].spec.bytes(),
-            Place::Output(idx) => program.outputs[idx as usize].spec.bytes(),
-            Place::Constant(idx) => program.constants[idx as usize].spec.bytes(),
-            Place::Arena(offset) => (program.arena_bytes - offset) as usize,
-        };
-        let bytes = buffer.len * buffer.dtype.size();
-        if bytes > room {
-            return Err(format!("{} has {bytes} bytes, {place:?} has room for {room}", buffer.name));
-        }
-        if buffer.written && matches!(place, Place::Constant(_)) {
-            return Err(format!("{} is written, {place:?} is constant", buffer.name));
-        }
-    }
-    Ok(())
 }
 
 fn failed(reason: String) -> Error {
@@ -147,18 +128,48 @@ impl EmulatedInstance {
         unsafe { std::slice::from_raw_parts_mut(self.block.at(start), len) }
     }
 
-    fn launch(&self, launch_idx: usize) -> Result<(), Error> {
-        let Loaded { program, layout, kernels, device } = &*self.loaded;
+    fn address(&self, address: &Address, iterations: &Iterations) -> *mut u8 {
+        let (place, offset) = address.resolve(iterations);
+        let start = self.block.at(self.loaded.layout.offset(place).expect("validation checked all places"));
+        start.wrapping_offset(offset as isize)
+    }
+
+    fn launch(&self, launch_idx: usize, iterations: &Iterations) -> Result<(), Error> {
+        let Loaded { program, kernels, device, .. } = &*self.loaded;
         let launch = &program.launches[launch_idx];
-        let address = |&place| self.block.at(layout.offset(place).expect("validation checked all places"));
-        let args: Vec<*mut u8> = launch.args.iter().map(address).collect();
+        let args: Vec<*mut u8> = launch.args.iter().map(|address| self.address(address, iterations)).collect();
         let threads = program.kernels[launch.kernel as usize].block;
-        let seed = device.seed.wrapping_add(self.runs << 32).wrapping_add(launch_idx as u64);
+        let drawn =
+            iterations.numbers().iter().fold(self.runs, |seed, number| seed.wrapping_mul(31).wrapping_add(*number));
+        let seed = device.seed.wrapping_add(drawn << 32).wrapping_add(launch_idx as u64);
         let mut emulator = device.emulator.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: loading checked number and sizes of the arguments; tensors are aligned; the instance is the block's
         // only user, and is borrowed exclusively by whoever runs it.
         unsafe { emulator.launch_at(kernels[launch.kernel as usize], &args, launch.grid, threads, seed) }
             .map_err(|fault| failed(format!("launch {launch_idx} ({}): {fault}", launch.label)))
+    }
+}
+
+/// Runs launches one after the other and times them.
+struct Runner<'i> {
+    instance: &'i EmulatedInstance,
+    origin: Instant,
+    profile: Profile<'i>,
+}
+
+impl Visitor for Runner<'_> {
+    type Stop = Error;
+
+    fn launch(&mut self, launch: usize, iterations: &Iterations) -> Result<(), Error> {
+        let start = self.origin.elapsed();
+        self.instance.launch(launch, iterations)?;
+        self.profile.add(launch, start, self.origin.elapsed());
+        Ok(())
+    }
+
+    fn condition(&mut self, _: usize, condition: &Address, iterations: &Iterations) -> Result<bool, Error> {
+        // SAFETY: validation found a byte there; the launches before are done.
+        Ok(unsafe { self.instance.address(condition, iterations).read() != 0 })
     }
 }
 
@@ -183,23 +194,10 @@ impl DeviceInstance for EmulatedInstance {
     }
 
     fn profile_run(&mut self) -> Result<Vec<LaunchTime>, Error> {
-        let origin = Instant::now();
         let program = Arc::clone(&self.loaded.program);
-        let mut times = Vec::with_capacity(program.launches.len());
-        for (launch_idx, launch) in program.launches.iter().enumerate() {
-            let start = origin.elapsed();
-            self.launch(launch_idx)?;
-            let taken = origin.elapsed() - start;
-            let kernel = &program.kernels[launch.kernel as usize];
-            times.push(LaunchTime {
-                label: launch.label.clone(),
-                kernel: kernel.symbol.clone(),
-                start_ns: start.as_nanos() as u64,
-                ns: taken.as_nanos() as u64,
-                bytes: kernel.bytes,
-                flops: kernel.flops,
-            });
-        }
+        let mut runner = Runner { instance: self, origin: Instant::now(), profile: Profile::new(&program) };
+        walk(&program.steps, &mut runner)?;
+        let times = runner.profile.finish();
         self.runs += 1;
         Ok(times)
     }

@@ -4,161 +4,26 @@
 //! a step reads a batch, updates everything in place, and gives the loss. A step is compiled when it meets a new batch
 //! size; parameters move along when the size changes, for example at the last batch of an epoch.
 
-use std::collections::BTreeMap;
-
-use nnc_codegen::assemble::Tier;
-use nnc_codegen::target::Target;
 use nnc_frontend::array::{ToData, View};
-use nnc_frontend::functional;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
-use nnc_frontend::tensor::Tensor;
 use nnc_frontend::trace::trace;
 use nnc_ir::bind::{Argument, bind_dims};
-use nnc_ir::{DType, Dim, Module as IrModule, ParamKind, Scalar, Shape, TensorData, TensorType};
-use nnc_passes::optimizer::{Clip, ParamGroup, StepSpec, train_step};
-use nnc_passes::pipeline::OptLevel;
+use nnc_ir::{DType, Module as IrModule, ParamKind, TensorData};
+use nnc_passes::optimizer::{StepSpec, train_step};
 use nnc_runtime::Instance;
-use nnc_runtime::program::InputRole;
 
 use crate::compile::Options;
 use crate::error::Error;
-use crate::jit::{Compilation, compile_cached, dtype_of, read_output};
+use crate::jit::{Compilation, compile_cached, read_output};
 
-/// A function of a model's output and a target.
-type LossFn = dyn Fn(&Tensor, &Tensor) -> Tensor;
+mod builder;
+mod loss;
+mod phase;
 
-/// A loss: how far an output is from its target, as a scalar.
-pub struct Loss(Box<LossFn>);
-
-impl Loss {
-    /// A loss of your own.
-    pub fn new(loss: impl Fn(&Tensor, &Tensor) -> Tensor + 'static) -> Self {
-        Self(Box::new(loss))
-    }
-
-    /// Mean cross entropy of logits `[N, C]` against class numbers `[N]`, as `torch.nn.CrossEntropyLoss`.
-    pub fn cross_entropy() -> Self {
-        Self::new(functional::cross_entropy)
-    }
-
-    /// Mean negative log likelihood of log probabilities `[N, C]`, as `torch.nn.NLLLoss`.
-    pub fn nll() -> Self {
-        Self::new(functional::nll_loss)
-    }
-
-    /// Mean squared error, as `torch.nn.MSELoss`.
-    pub fn mse() -> Self {
-        Self::new(functional::mse_loss)
-    }
-}
-
-impl std::fmt::Debug for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Loss")
-    }
-}
-
-/// What [`Trainer::new`] starts.
-pub struct TrainerBuilder<M> {
-    model: M,
-    loss: Loss,
-    optimizer: Optimizer,
-    clip: Option<Clip>,
-    options: Options,
-    threads: usize,
-}
-
-impl<M: Module + Forward> TrainerBuilder<M> {
-    /// The device to train on: `cpu` unless set.
-    #[must_use]
-    pub fn target(mut self, target: Target) -> Self {
-        self.options.target = target;
-        self
-    }
-
-    /// Which emitter makes CPU code.
-    #[must_use]
-    pub fn tier(mut self, tier: Tier) -> Self {
-        self.options.tier = tier;
-        self
-    }
-
-    /// Optimization level, and whether to fuse.
-    #[must_use]
-    pub fn opt(mut self, opt: OptLevel) -> Self {
-        self.options.opt = opt;
-        self
-    }
-
-    /// Scales all gradients of a step so that their Euclidean norm is at most `max_norm`:
-    /// `torch.nn.utils.clip_grad_norm_`. See [`TrainerBuilder::clip`] for its other arguments.
-    #[must_use]
-    pub fn clip_grad_norm(self, max_norm: f64) -> Self {
-        self.clip(Clip::norm(max_norm))
-    }
-
-    /// Limits every element of every gradient to `-clip_value..=clip_value`: `torch.nn.utils.clip_grad_value_`.
-    #[must_use]
-    pub fn clip_grad_value(self, clip_value: f64) -> Self {
-        self.clip(Clip::value(clip_value))
-    }
-
-    /// Limits the gradients before the optimizer sees them.
-    #[must_use]
-    pub fn clip(mut self, clip: Clip) -> Self {
-        self.clip = Some(clip);
-        self
-    }
-
-    /// Runs on at most this many threads; 0 is one a core. Any number gives the same bits.
-    #[must_use]
-    pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
-        self
-    }
-
-    /// The trainer. Nothing is compiled before the first step, which brings the shapes.
-    ///
-    /// # Errors
-    /// Settings of the optimizer that contradict each other.
-    pub fn build(self) -> Result<Trainer<M>, Error> {
-        let Self { model, loss, optimizer, clip, options, threads } = self;
-        let groups = optimizer.resolve(&model.named_parameters())?;
-        let groups = groups.into_iter().map(|group| ParamGroup {
-            optimizer: group.optimizer,
-            params: group.params,
-            schedules_momentum: false,
-        });
-        let spec = StepSpec { groups: groups.collect(), clip };
-        let lr = spec.inputs().into_iter().map(|(_, lr)| lr).collect();
-        let (training, evaluation) = (Phase::default(), Phase::default());
-        Ok(Trainer { model, loss, spec, lr, options, threads, training, evaluation, compilations: Vec::new() })
-    }
-}
-
-/// Element types and shapes of a batch's tensors.
-type Signature = Vec<(DType, Vec<usize>)>;
-
-/// A traced function and its compiled instances.
-#[derive(Default)]
-struct Phase {
-    /// By shapes without the batch, which is symbolic.
-    traced: BTreeMap<Signature, IrModule>,
-    instances: BTreeMap<Signature, Instance>,
-    /// The instance that holds the current state.
-    current: Option<Signature>,
-}
-
-impl Phase {
-    fn current_instance(&mut self) -> Option<&mut Instance> {
-        self.instances.get_mut(self.current.as_ref()?)
-    }
-
-    fn current_ref(&self) -> Option<&Instance> {
-        self.instances.get(self.current.as_ref()?)
-    }
-}
+pub use builder::TrainerBuilder;
+pub use loss::Loss;
+use phase::{Phase, batch_type, fits, read_scalar, read_states, signature, with_views, write_states};
 
 /// Trains a model.
 ///
@@ -411,56 +276,4 @@ impl<M: Module + Forward> Trainer<M> {
         }
         Ok(instance)
     }
-}
-
-/// Calls `body` with the data where it lies, or with dense copies.
-fn with_views<const N: usize, T>(data: [&dyn ToData; N], body: impl FnOnce(&[View<'_>; N]) -> T) -> T {
-    let copies = data.map(|data| data.view().is_none().then(|| data.to_data()));
-    let view = |idx: usize| match &copies[idx] {
-        Some(copy) => copy.view().expect("tensor data is dense"),
-        None => data[idx].view().expect("the data had a view"),
-    };
-    body(&std::array::from_fn(view))
-}
-
-/// Whether a batch has exactly these element types and shapes.
-fn fits(key: &Signature, batch: &[View<'_>]) -> bool {
-    key.len() == batch.len()
-        && key.iter().zip(batch).all(|((dtype, shape), view)| *dtype == view.dtype && *shape == view.shape)
-}
-
-/// Element types and shapes of a batch, from dimension `from` on.
-fn signature(batch: &[View<'_>], from: usize) -> Signature {
-    batch.iter().map(|view| (view.dtype, view.shape.get(from..).unwrap_or_default().to_vec())).collect()
-}
-
-/// The type of a batch with a symbol for the number of samples.
-fn batch_type(view: &View<'_>) -> TensorType {
-    let dims = view.shape.iter().enumerate().map(|(idx, &extent)| match idx {
-        0 => Dim::symbol("N"),
-        _ => Dim::from(extent),
-    });
-    TensorType { dtype: view.dtype, shape: Shape(dims.collect()) }
-}
-
-/// A scalar output of any element type.
-fn read_scalar(instance: &Instance, idx: usize) -> Result<f64, Error> {
-    let dtype = dtype_of(instance.program().outputs[idx].spec.elem);
-    Ok(Scalar::read(dtype, instance.output(idx)?).to_f64())
-}
-
-/// State inputs by name.
-fn read_states(instance: &Instance) -> Result<Vec<(String, Vec<u8>)>, Error> {
-    let states = instance.program().inputs.iter().filter(|input| input.role == InputRole::State);
-    states.map(|input| Ok((input.name.clone(), instance.input(input.name.as_str())?.to_vec()))).collect()
-}
-
-/// Writes the states that the instance has too.
-fn write_states(instance: &mut Instance, states: &[(String, Vec<u8>)]) -> Result<(), Error> {
-    for (name, bytes) in states {
-        if instance.input_index(name.as_str()).is_ok() {
-            instance.write(name.as_str(), bytes)?;
-        }
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@
 //! ```
 
 mod groups;
+pub mod lr_scheduler;
 
 pub use groups::{Optimizer, ParamGroup, Select};
 pub use nnc_optim::{Adadelta, Adagrad, Adam, AdamW, Adamax, NAdam, OptimizerSpec, RAdam, RMSprop, Rprop, Rule, Sgd};

@@ -99,11 +99,12 @@ impl WeightFile {
     }
 }
 
-/// Replaces the file at `path` by what `write` gives, in one step.
-pub(crate) fn write_atomically(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Diagnostic> {
+/// Replaces the file at `path` by what `write` gives, in one step: it is written under another name, brought to disk and
+/// renamed, so that whoever reads it, even after a crash, finds the old content or the new.
+///
+/// # Errors
+/// If the directory or the disk refuses; then the file is as it was.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Diagnostic> {
     let replace = || -> io::Result<()> {
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
@@ -115,6 +116,9 @@ pub(crate) fn write_atomically(
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
+        // The new name is on disk once its directory is. Some file systems cannot be asked for that.
+        #[cfg(unix)]
+        let _ = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
         Ok(())
     };
     replace().map_err(|error| file_fault(path, format!("cannot write the file: {error}")))

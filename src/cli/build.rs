@@ -12,6 +12,7 @@ use nnc::codegen::llvm::text::{Dialect, emit_module};
 use nnc::compile::{Lowered, lower, optimize};
 use nnc::{Error, Options, Target};
 use nnc_ir::Diagnostic;
+use nnc_ir::weights::write_atomically;
 
 use super::select::{options, select};
 use super::{Failure, FuncArgs, OptArgs, Outcome, TierArg, beside, parse_target, report};
@@ -166,14 +167,7 @@ pub(super) fn print(text: &str) -> Outcome {
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
-/// Writes a file under a temporary name and renames it.
+/// Replaces a file in one step.
 pub(super) fn write_file(path: &std::path::Path, bytes: &[u8]) -> Outcome {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| super::file_fault(path, format!("cannot write the file: {error}")).into())
+    Ok(write_atomically(path, |out| out.write_all(bytes))?)
 }

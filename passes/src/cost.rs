@@ -13,16 +13,17 @@ pub const TRANSCENDENTAL_FLOPS: u64 = 16;
 /// What `rng_bits` counts for each element: ten rounds of Philox give four words.
 const RNG_FLOPS: u64 = 20;
 
-/// Floating-point operations of `op`, or `None` if a shape is symbolic.
+/// Floating-point operations of `op`, or `None` if a shape is symbolic or nobody knows how often a loop runs.
 pub fn flops(op: &Op, operands: &[&TensorType], results: &[&TensorType], regions: &[Graph]) -> Option<u64> {
     let elements = |ty: &TensorType| ty.n_elements().map(|n_elements| n_elements as u64);
     let result = results.first().copied();
     Some(match op {
         Op::Param(_) | Op::Constant(_) | Op::Iota(_) | Op::OptimizationBarrier | Op::StopGradient => 0,
-        Op::Fusion(_) => {
-            let region = regions.first()?;
-            region.nodes().try_fold(0u64, |sum, (node, _)| Some(sum.saturating_add(node_flops(region, node)?)))?
-        }
+        Op::Fusion(_) => graph_flops(regions.first()?)?,
+        Op::Scan(attrs) => graph_flops(regions.first()?)?.saturating_mul(attrs.length.as_const()? as u64),
+        // One branch runs; the more costly one is the bound.
+        Op::Cond => regions.iter().map(graph_flops).try_fold(0, |most, flops| Some(most.max(flops?)))?,
+        Op::While => return None,
         Op::RngBits(_) => elements(result?)?.saturating_mul(RNG_FLOPS),
         Op::DotGeneral(attrs) => {
             attrs.lhs_contract.iter().try_fold(elements(result?)?.saturating_mul(2), |sum, &dim| {
@@ -54,7 +55,12 @@ pub fn element_flops(op: &Op) -> u64 {
     }
 }
 
-/// Floating-point operations of a node, or `None` if a shape is symbolic.
+/// Floating-point operations of all nodes of a graph.
+fn graph_flops(graph: &Graph) -> Option<u64> {
+    graph.nodes().try_fold(0u64, |sum, (node, _)| Some(sum.saturating_add(node_flops(graph, node)?)))
+}
+
+/// Floating-point operations of a node, or `None` if a shape is symbolic or nobody knows how often a loop runs.
 pub fn node_flops(graph: &Graph, node: Node) -> Option<u64> {
     let data = graph.node(node);
     let operands: Vec<&TensorType> = data.operands.iter().map(|&operand| graph.ty(operand)).collect();

@@ -25,15 +25,18 @@
 //! always saves at least the trip of one value through memory, so there is no case where (a) to (c) hold and it does
 //! not pay. Nothing is recomputed except free nodes, so that a fused graph has the same bits as the unfused one.
 //!
+//! Bodies of loops and branches are fused each for itself; `scan`, `cond` and `while` are part of no cluster.
+//!
 //! Every cluster leaves a remark with the bytes it saves, every edge between clusters that could not be fused one with
 //! the reason.
 
 use std::collections::BTreeMap;
 
 use nnc_ir::ops::{FusionKind, Trait};
-use nnc_ir::{Diagnostic, Func, Graph, Node, Op};
+use nnc_ir::{Diagnostic, Func, Graph, Node, Op, Value};
 
 use crate::cost;
+use crate::regions::{bottom_up, with_regions};
 use crate::remark::Remarks;
 
 mod grow;
@@ -56,14 +59,23 @@ pub use kinds::{Group, check_region, groups, is_expression, row_space};
 /// # Errors
 /// None on a verified function.
 pub fn fuse(func: &Func, remarks: &mut Remarks) -> Result<Func, Diagnostic> {
-    let graph = &func.graph;
+    // Bodies of loops and branches are fused like functions.
+    let inner =
+        with_regions(&func.graph, &mut |_, _, region| bottom_up(region, &mut |graph| fuse_graph(graph, &[], remarks)))?;
+    let graph = inner.as_ref().unwrap_or(&func.graph);
     let donations: Vec<_> = func
         .results
         .iter()
         .zip(graph.results())
         .filter_map(|(result, &value)| Some((graph.params()[result.donates? as usize], value)))
         .collect();
-    let roles = Roles::compute(graph, &donations);
+    let graph = fuse_graph(graph, &donations, remarks)?;
+    Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph })
+}
+
+/// One graph with its nodes fused. `donations` pairs each parameter that is updated with its next value.
+fn fuse_graph(graph: &Graph, donations: &[(Value, Value)], remarks: &mut Remarks) -> Result<Graph, Diagnostic> {
+    let roles = Roles::compute(graph, donations);
     let mut growth = Growth::new(Partition::new(graph, &roles));
     growth.contractions();
     growth.rows();
@@ -71,10 +83,9 @@ pub fn fuse(func: &Func, remarks: &mut Remarks) -> Result<Func, Diagnostic> {
     let (mut partition, misses) = growth.finish();
     let parts = horizontal::merge_small(&mut partition);
     report_misses(&partition, &misses, remarks);
-    let fused = region::emit(&partition, &parts, &mut |cluster, kind, region| {
+    region::emit(&partition, &parts, &mut |cluster, kind, region| {
         report_fusion(&partition, cluster, kind, region, remarks);
-    })?;
-    Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph: fused })
+    })
 }
 
 fn report_fusion(

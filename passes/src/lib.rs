@@ -15,6 +15,7 @@ pub mod layout;
 pub mod optimizer;
 pub mod pipeline;
 pub mod plan_memory;
+pub mod regions;
 pub mod remark;
 pub mod simplify;
 pub mod specialize;

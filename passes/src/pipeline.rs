@@ -72,8 +72,9 @@ passes! {
         |func, _| verified(func);
 }
 
-fn with_graph(func: &Func, run: impl FnOnce(&Graph) -> Result<Graph, Diagnostic>) -> Result<Func, Diagnostic> {
-    let graph = run(&func.graph)?;
+/// The function after `run` on its graph and on every region of a loop or branch.
+fn with_graph(func: &Func, mut run: impl FnMut(&Graph) -> Result<Graph, Diagnostic>) -> Result<Func, Diagnostic> {
+    let graph = crate::regions::bottom_up(&func.graph, &mut run)?;
     Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph })
 }
 

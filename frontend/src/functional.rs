@@ -6,6 +6,7 @@
 use crate::tensor::{Tensor, ToTensor};
 
 mod activation;
+pub(crate) mod attention;
 mod control;
 mod dropout;
 mod loss;
@@ -16,6 +17,7 @@ pub use activation::{
     prelu, relu, relu6, rrelu, selu, sigmoid, silu, softmax, softmin, softplus, softshrink, softsign, tanh, tanhshrink,
     threshold,
 };
+pub use attention::scaled_dot_product_attention;
 pub use control::{Scan, cond, scan, while_loop};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use loss::{cross_entropy, l1_loss, mse_loss, nll_loss};

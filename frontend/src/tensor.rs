@@ -97,6 +97,16 @@ impl Tensor {
         matches!(self.repr, Repr::Poisoned(_))
     }
 
+    /// Whether both are one value of one trace; tensors of data are not compared.
+    pub(crate) fn is_same_value(&self, other: &Self) -> bool {
+        match (&self.repr, &other.repr) {
+            (Repr::Traced { trace, value, .. }, Repr::Traced { trace: other_trace, value: other, .. }) => {
+                trace == other_trace && value == other
+            }
+            _ => false,
+        }
+    }
+
     /// The type, or `None` if the tensor is poisoned.
     pub fn checked_ty(&self) -> Option<TensorType> {
         match &self.repr {

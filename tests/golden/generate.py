@@ -6,6 +6,7 @@ import functional
 import models
 import nn
 import nn_activation
+import nn_attention
 import nn_dropout
 import nn_linear
 import nn_norm
@@ -21,6 +22,7 @@ if __name__ == "__main__":
     optim.generate()
     nn.names()
     nn_activation.generate()
+    nn_attention.generate()
     nn_dropout.generate()
     nn_linear.generate()
     nn_norm.generate()

@@ -12,12 +12,13 @@ use nnc_tests::golden::folder;
 use nnc_tests::layers::{Case, stored_cases};
 
 mod activation;
+mod attention;
 mod dropout;
 mod linear;
 mod norm;
 
 fn families() -> Vec<Vec<Case>> {
-    vec![activation::cases(), dropout::cases(), linear::cases(), norm::cases()]
+    vec![activation::cases(), attention::cases(), dropout::cases(), linear::cases(), norm::cases()]
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -2,7 +2,10 @@
 
 pub use nnc_ir::{DType, Diagnostic, Dim, Shape, TensorData, TensorType};
 
-pub use crate::data::{self, DataLoader, Dataset, Subset, TensorDataset, WrappedDataLoader, random_split};
+pub use crate::data::{
+    self, ConcatDataset, DataLoader, Dataset, Loader, Subset, TensorDataset, WeightedRandomSampler, WrappedDataLoader,
+    random_split,
+};
 pub use crate::functional;
 pub use crate::init;
 pub use crate::module::{Forward, Layer, Module, StateDict};

@@ -110,6 +110,36 @@ pub fn next_generator() -> Generator {
     Generator::with_stream(seed, stream)
 }
 
+/// The state of the thread's default generator, for [`set_rng_state`]: `torch.get_rng_state`.
+pub fn get_rng_state() -> [u64; 2] {
+    let (seed, stream) = DEFAULT.get();
+    [seed, stream]
+}
+
+/// Continues the thread's default generator from a state that [`get_rng_state`] gave.
+pub fn set_rng_state([seed, stream]: [u64; 2]) {
+    DEFAULT.set((seed, stream));
+}
+
+/// Calls `body` with the thread's default generator seeded by `seed`; afterwards it is as it was.
+///
+/// What `body` draws neither depends on nor changes what is drawn around it, so it can be repeated in another process or
+/// on another thread.
+pub fn with_seed<T>(seed: u64, body: impl FnOnce() -> T) -> T {
+    /// Puts the state back, even if `body` unwinds.
+    struct Restored([u64; 2]);
+
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            set_rng_state(self.0);
+        }
+    }
+
+    let _restored = Restored(get_rng_state());
+    manual_seed(seed);
+    body()
+}
+
 /// The next stream of the default generator as a state of the IR's `rng_bits`: two key words, two high counter words.
 pub(crate) fn next_state() -> [u32; 4] {
     let (seed, stream) = DEFAULT.get();
@@ -138,6 +168,18 @@ mod tests {
         let var = |values: &[f64]| values.iter().map(|v| (v - mean(values)).powi(2)).sum::<f64>() / n as f64;
         assert!((mean(&uniform) - 0.5).abs() < 0.01 && (var(&uniform) - 1.0 / 12.0).abs() < 0.002);
         assert!(mean(&normal).abs() < 0.03 && (var(&normal) - 1.0).abs() < 0.04);
+    }
+
+    #[test]
+    fn a_seeded_scope_leaves_no_trace() {
+        manual_seed(5);
+        let before = get_rng_state();
+        let inside = with_seed(9, || next_generator().next_u64());
+        assert_eq!(get_rng_state(), before);
+        assert_eq!(inside, Generator::new(9).next_u64());
+        let drawn = next_generator().next_u64();
+        set_rng_state(before);
+        assert_eq!(next_generator().next_u64(), drawn);
     }
 
     #[test]

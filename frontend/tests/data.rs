@@ -6,7 +6,11 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use ndarray::{Array1, Array2, array};
-use nnc_frontend::data::{DataLoader, Dataset, Subset, TensorDataset, fashion_mnist, random_split, read_idx};
+use nnc_frontend::data::{
+    BatchSampler, ConcatDataset, DataLoader, Dataset, Loader, SequentialSampler, Subset, SubsetRandomSampler,
+    TensorDataset, WrappedDataLoader, fashion_mnist, random_split, read_idx,
+};
+use nnc_frontend::random::next_generator;
 
 fn numbered(n: usize) -> TensorDataset<f32, i64> {
     let x = Array2::from_shape_fn((n, 2), |(row, column)| (row * 10 + column) as f32);
@@ -65,13 +69,132 @@ fn workers_change_nothing_but_the_waiting() {
 
 #[test]
 fn splits_are_disjoint_and_whole() {
-    let parts = random_split(numbered(10), &[7, 3], 5);
+    let parts = random_split(numbered(10), [7, 3], 5).unwrap();
     let mut all: Vec<i64> = parts.iter().flat_map(|part| (0..part.len()).map(|idx| part.get(idx).1.sum())).collect();
     assert_ne!(all, (0..10).collect::<Vec<_>>());
     all.sort_unstable();
     assert_eq!(all, (0..10).collect::<Vec<_>>());
     let subset = Subset::new(numbered(10), 3..5);
     assert_eq!(DataLoader::new(subset).batch_size(8).iter().next().unwrap().1, array![3, 4].into_dyn());
+}
+
+#[test]
+fn impossible_splits_are_refused() {
+    let fault = |lengths: &[f64]| random_split(numbered(10), lengths, 0).unwrap_err().to_string();
+    assert!(fault(&[0.5, 0.4]).contains("expected ones that add up to 1"));
+    assert!(fault(&[1.5, -0.5]).contains("[1.5, -0.5]"));
+    let fault = random_split(numbered(10), [7, 4], 0).unwrap_err().to_string();
+    assert!(fault.contains("[7, 4] do not add up to the 10 examples"), "{fault}");
+    let fault = Subset::try_new(numbered(10), [3, 10]).unwrap_err().to_string();
+    assert!(fault.contains("example 10, expected one of the 10"), "{fault}");
+}
+
+#[test]
+fn data_sets_follow_one_another() {
+    let all = ConcatDataset::new([numbered(3), numbered(0), numbered(2)]);
+    let loader = DataLoader::new(all).batch_size(5);
+    assert_eq!(loader.iter().next().unwrap().1, array![0, 1, 2, 0, 1].into_dyn());
+    type Shared = std::sync::Arc<dyn Dataset<Item = (ndarray::ArrayD<f32>, ndarray::ArrayD<i64>)> + Send + Sync>;
+    let parts: [Shared; 2] = [std::sync::Arc::new(numbered(3)), std::sync::Arc::new(Subset::new(numbered(9), [8]))];
+    assert_eq!(DataLoader::new(ConcatDataset::new(parts)).batch_size(5).iter().next().unwrap().1.sum(), 11);
+}
+
+#[test]
+fn samplers_say_which_examples_come() {
+    let loader = DataLoader::new(numbered(10)).batch_size(2).seed(4);
+    let some = labels(&loader.sampler(SubsetRandomSampler::new([1, 5, 9])));
+    let mut sorted = some.concat();
+    sorted.sort_unstable();
+    assert_eq!((some.len(), sorted), (2, vec![1, 5, 9]));
+    let loader = DataLoader::new(numbered(7)).batch_sampler(BatchSampler::new(SequentialSampler::new(7), 3, true));
+    assert_eq!(labels(&loader), [[0, 1, 2], [3, 4, 5]]);
+}
+
+/// Examples that are changed at random each time they are asked for.
+struct Jittered(usize);
+
+impl Dataset for Jittered {
+    type Item = (f64, i64);
+
+    fn len(&self) -> usize {
+        self.0
+    }
+
+    fn get(&self, idx: usize) -> (f64, i64) {
+        (idx as f64 + next_generator().uniform(), idx as i64)
+    }
+}
+
+#[test]
+fn random_changes_follow_the_seed_whoever_makes_them() {
+    let epochs = |n_workers| {
+        let loader = DataLoader::new(Jittered(11)).batch_size(2).shuffle(true).seed(1).num_workers(n_workers);
+        (0..2).flat_map(|_| loader.iter().flat_map(|(x, _)| x).collect::<Vec<_>>()).collect::<Vec<f64>>()
+    };
+    let alone = epochs(0);
+    assert_ne!(alone[..11], alone[11..]);
+    for n_workers in [1, 3] {
+        assert_eq!(epochs(n_workers), alone);
+    }
+}
+
+#[test]
+fn a_loader_goes_on_where_another_stopped() {
+    let loader = |n_workers| {
+        let loader =
+            DataLoader::new(Jittered(13)).batch_size(2).shuffle(true).num_workers(n_workers).prefetch_factor(1);
+        WrappedDataLoader::new(loader, |(x, y): (ndarray::ArrayD<f64>, _)| (x * 2.0, y))
+    };
+    let whole = loader(0);
+    let (first, second): (Vec<_>, Vec<_>) = (whole.iter().collect(), whole.iter().collect());
+    let mut state = Loader::state(&loader(0));
+    state.seed = Loader::state(&whole).seed;
+    for (batch, n_workers) in [(0, 0), (3, 0), (4, 2), (7, 1)] {
+        state.batch = batch;
+        let resumed = loader(n_workers);
+        resumed.load_state(&state).unwrap();
+        assert_eq!(Loader::state(&resumed), state);
+        assert!(resumed.iter().eq(first[batch..].iter().cloned()));
+        assert!(resumed.iter().eq(second.iter().cloned()), "the next epoch is whole");
+    }
+    let direct = DataLoader::new(numbered(10)).batch_size(4).shuffle(true);
+    let mut batches = direct.iter();
+    let _ = batches.next();
+    let state = batches.state();
+    assert_eq!((state.epoch, state.batch), (0, 1));
+    let rest: Vec<_> = batches.collect();
+    direct.load_state(&state).unwrap();
+    assert_eq!(direct.iter().collect::<Vec<_>>(), rest);
+
+    let faults = DataLoader::new(numbered(9)).load_state(&state).unwrap_err();
+    let faults: Vec<String> = faults.iter().map(|fault| fault.to_string()).collect();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("10 examples, expected 9") && faults[1].contains("3 batches an epoch, expected 9"));
+}
+
+#[test]
+fn a_panic_of_a_data_set_arrives() {
+    struct Broken;
+
+    impl Dataset for Broken {
+        type Item = f32;
+
+        fn len(&self) -> usize {
+            4
+        }
+
+        fn get(&self, idx: usize) -> f32 {
+            assert!(idx < 2, "example {idx} is broken");
+            0.0
+        }
+    }
+
+    for n_workers in [0, 2] {
+        let loader = DataLoader::new(Broken).num_workers(n_workers);
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| loader.iter().count()));
+        let panic = outcome.unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().map(String::as_str), Some("example 2 is broken"));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use flate2::read::GzDecoder;
 use ndarray::{Array1, Array2, ArrayD, IxDyn};
 
-use super::dataset::TensorDataset;
+use super::tensor_dataset::TensorDataset;
 
 /// Most elements of a file that is read: Fashion-MNIST has 47 million.
 const MAX_ELEMENTS: usize = 1 << 30;

@@ -11,6 +11,7 @@ mod flatten;
 mod linear;
 mod loss;
 mod norm;
+mod recurrent;
 mod transformer;
 
 pub use activation::{
@@ -26,6 +27,10 @@ pub use flatten::{Flatten, Unflatten};
 pub use linear::Linear;
 pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};
 pub use norm::{GroupNorm, IntoNormalizedShape, LayerNorm, LocalResponseNorm, RMSNorm};
+pub use recurrent::{
+    GRU, GRUCell, Gru, LSTM, LSTMCell, Lstm, Nonlinearity, RNN, RNNCell, Recurrence, Recurrent, RecurrentCell, Rnn,
+    Weights,
+};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
     TransformerMasks,

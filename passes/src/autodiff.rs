@@ -37,6 +37,7 @@ use crate::inline::inline;
 
 pub mod coverage;
 mod flow;
+mod reach;
 mod vjp;
 
 use flow::Flow;
@@ -92,7 +93,8 @@ pub fn vjp(graph: &mut Graph, outputs: &[(Value, Value)], wants: &[Value]) -> Re
         }
     }
     let n_forward_nodes = graph.n_nodes();
-    let mut sweep = Sweep { active: active_values(graph, wants), cotangents: vec![None; graph.n_values()], graph };
+    let active = reach::dependents(graph, wants, &|flow| flow == Flow::Passes);
+    let mut sweep = Sweep { active, cotangents: vec![None; graph.n_values()], graph };
     for &(output, cotangent) in outputs {
         sweep.accumulate(output, cotangent)?;
     }
@@ -163,25 +165,6 @@ fn unique_name(name: &str, suffix: &str, taken: impl Fn(&str) -> bool) -> String
         name.push_str(suffix);
     }
     name
-}
-
-/// For each value, whether it depends on one of `sources` in a differentiable way.
-fn active_values(graph: &Graph, sources: &[Value]) -> Vec<bool> {
-    let mut active = vec![false; graph.n_values()];
-    for source in sources {
-        active[source.idx()] = true;
-    }
-    for (_, data) in graph.nodes() {
-        let reached = data
-            .operands
-            .iter()
-            .enumerate()
-            .any(|(idx, operand)| active[operand.idx()] && flow::flow(graph, data, idx) == Flow::Passes);
-        for result in data.results() {
-            active[result.idx()] |= reached;
-        }
-    }
-    active
 }
 
 /// The state of one reverse sweep.

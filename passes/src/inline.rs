@@ -12,8 +12,12 @@
 
 use nnc_ir::{Graph, Op, Rewriter, Value};
 
-/// The graph with the nodes of every fusion region in place of the fusion, nested ones included.
+use crate::regions::with_regions;
+
+/// The graph with the nodes of every fusion region in place of the fusion, also inside loops and branches.
 pub fn inline(graph: &Graph) -> Graph {
+    let inner = with_regions(graph, &mut |_, _, region| Ok(inline(region))).expect("inlining has no faults");
+    let graph = inner.as_ref().unwrap_or(graph);
     let mut rewriter = Rewriter::new(graph);
     for (node, data) in graph.nodes() {
         if let Op::Fusion(_) = data.op {

@@ -9,6 +9,8 @@ use nnc_passes::autodiff;
 
 #[path = "gradients/closed_forms.rs"]
 mod closed_forms;
+#[path = "gradients/control.rs"]
+mod control;
 #[path = "gradients/kinks.rs"]
 mod kinks;
 #[path = "gradients/random.rs"]
@@ -42,9 +44,6 @@ const NON_DIFFERENTIABLE: &[&str] = &[
     "compare",
     "stop_gradient",
     "while",
-    // Rules follow.
-    "scan",
-    "cond",
 ];
 
 /// Step of the finite differences: a power of two, so that it is exact beside simple numbers.

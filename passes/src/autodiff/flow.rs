@@ -19,7 +19,6 @@ const LOGIC: Flow = Flow::Blocks("its result is a truth value");
 const BITS: Flow = Flow::Blocks("it works on bits, not on real numbers");
 const INDEX: Flow = Flow::Blocks("an index has no derivative");
 const INTEGER: Flow = Flow::Blocks("only floating-point values have derivatives");
-const UNDEFINED: Flow = Flow::Blocks("it has no gradient rule");
 
 /// How the gradient flows from the result of `data` to its operand number `operand_idx`.
 pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
@@ -37,7 +36,7 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         | Op::ShiftRightLogical
         | Op::ShiftRightArithmetic => BITS,
         Op::Convert(dtype) if !dtype.is_float() => INTEGER,
-        Op::Select if operand_idx == 0 => Flow::Blocks("a predicate has no derivative"),
+        Op::Select | Op::Cond if operand_idx == 0 => Flow::Blocks("a predicate has no derivative"),
         Op::Gather(_) | Op::Scatter(_) if operand_idx == 1 => INDEX,
         Op::DynamicSlice(_) if operand_idx > 0 => INDEX,
         Op::DynamicUpdateSlice if operand_idx > 1 => INDEX,
@@ -93,10 +92,12 @@ pub(super) fn flow(graph: &Graph, data: &NodeData, operand_idx: usize) -> Flow {
         | Op::DotGeneral(_)
         | Op::Convolution(_)
         | Op::OptimizationBarrier
-        // Fusions are dissolved before differentiation; the sweep refuses one that is left rather than dropping it.
-        | Op::Fusion(_) => of_float,
-        Op::Scan(_)
+        // How the gradient flows on inside is for `reach` to say.
+        | Op::Scan(_)
         | Op::Cond
-        | Op::While => UNDEFINED,
+        // What has no rule is refused rather than dropped: fusions, which are dissolved before differentiation, by the
+        // sweep, and loops of unknown length by gradient coverage.
+        | Op::While
+        | Op::Fusion(_) => of_float,
     }
 }

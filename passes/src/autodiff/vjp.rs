@@ -8,6 +8,7 @@
 use nnc_ir::builder::Built;
 use nnc_ir::{Builder, Op, Scalar, Value};
 
+mod cond;
 mod contract;
 mod convolution;
 mod dynamic;
@@ -16,6 +17,7 @@ mod index;
 mod movement;
 mod order;
 mod reduce;
+mod scan;
 mod window;
 
 /// One application of a rule.
@@ -126,6 +128,8 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         Op::SelectAndScatter(attrs) => window::select_and_scatter(attrs, site),
         Op::DotGeneral(attrs) => contract::dot_general(attrs, site),
         Op::Convolution(attrs) => convolution::convolution(attrs, site),
+        Op::Scan(attrs) => scan::scan(attrs, site),
+        Op::Cond => cond::cond(site),
         Op::OptimizationBarrier => Ok(vec![Some(site.cotangent)]),
         Op::Param(_)
         | Op::Constant(_)
@@ -146,8 +150,6 @@ pub(super) fn vjp(op: &Op, site: Site<'_>) -> Built<Cotangents> {
         | Op::ShiftRightArithmetic
         | Op::Compare(_)
         | Op::StopGradient => unreachable!("no gradient flows through {}", op.mnemonic()),
-        Op::Fusion(_) | Op::Scan(_) | Op::Cond | Op::While => {
-            Err(site.b.fault(format!("{}: the op has no gradient rule", op.mnemonic())))
-        }
+        Op::Fusion(_) | Op::While => Err(site.b.fault(format!("{}: the op has no gradient rule", op.mnemonic()))),
     }
 }

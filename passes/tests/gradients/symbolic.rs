@@ -189,3 +189,28 @@ fn running_folds_along_the_symbol() {
 fn sorting_along_the_symbol() {
     check(&[&[n(), Dim::from(3)]], &[1, 5], |b, x| Ok(b.sort(&[x[0]], SortAttrs { dim: 0, descending: true })?[0]));
 }
+
+#[test]
+fn loops() {
+    let text = "func @f(%h: f64[2], %x: f64[N, 2], %w: f64[2, 2], %b: f64[2]) -> (y: f64[N, 2]) {
+  %0, %1 = scan %h, %x, %w, %b {n_carried = 1, n_scanned = 1, length = N} (%p0: f64[2], %p1: f64[2], %p2: f64[2, 2], %p3: f64[2]) {
+    %0 = dot_general %p2, %p0 {lhs_contract = [1], rhs_contract = [0]} : f64[2]
+    %1 = multiply %p1, %p3 : f64[2]
+    %2 = add %0, %1 : f64[2]
+    %3 = tanh %2 : f64[2]
+    return %3, %2
+  } : f64[2], f64[N, 2]
+  return %1
+}";
+    let symbolic = nnc_ir::parse_func(text).expect("sound").graph;
+    let two = || Dim::from(2);
+    check(&[&[two()], &[n(), two()], &[two(), two()], &[two()]], &[1, 4], move |b, params| {
+        let shape = b.shape(params[1]).clone();
+        let extent = shape[0].as_const();
+        let graph = match extent {
+            Some(extent) => symbolic.substitute(&Bindings::from([("N".to_string(), extent)]))?,
+            None => symbolic.clone(),
+        };
+        Ok(nnc_passes::inline::splice(&graph, params, b.graph_mut())[0])
+    });
+}

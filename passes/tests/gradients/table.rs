@@ -66,6 +66,7 @@ pub(crate) fn cases() -> Vec<Case> {
         windows(),
         orders(),
         compositions(),
+        crate::control::cases(),
     ]
     .into_iter()
     .flatten()

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use nnc_ir::ops::{Op, Trait};
-use nnc_ir::{Diagnostic, Graph, Location, Node, Value};
+use nnc_ir::{DType, Diagnostic, Graph, Location, Node, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{BufferId, Kernel, KernelBuilder, Ty};
@@ -22,7 +22,9 @@ use crate::target::Target;
 
 mod affine;
 mod contraction;
+mod cumulative;
 mod cx;
+mod dynamic;
 mod elementwise;
 mod fold;
 mod gpu;
@@ -34,10 +36,12 @@ mod random;
 mod region;
 mod row;
 mod scatter;
+mod sort;
 mod transpose;
 mod view;
+mod window;
 
-use cx::{Cx, Eval, Source, Stop};
+use cx::{Cx, Eval, Placement, Source, Stop};
 use nest::Split;
 use region::Region;
 
@@ -178,6 +182,8 @@ struct Planner<'r> {
     accesses: Vec<Accesses>,
     scratch: Vec<u64>,
     schedules: Vec<KernelSchedule>,
+    /// Where the results of the next kernel lie, if not as in a dense tensor of their own.
+    placement: Option<Placement>,
 }
 
 impl<'r> Planner<'r> {
@@ -196,6 +202,7 @@ impl<'r> Planner<'r> {
             accesses: Vec::new(),
             scratch: Vec::new(),
             schedules: Vec::new(),
+            placement: None,
         }
     }
 
@@ -246,6 +253,10 @@ impl<'r> Planner<'r> {
         let dots = pending(|op| op.has(Trait::Contraction));
         let reduces = pending(|op| matches!(op, Op::Reduce(_)));
         let scatters = pending(|op| matches!(op, Op::Scatter(_)));
+        let sequences = pending(|op| matches!(op, Op::Sort(_) | Op::Cumulative(_) | Op::DynamicUpdateSlice));
+        if let Some(&value) = sequences.last() {
+            return self.sequence(value, outs);
+        }
         if let Some(&scatter) = scatters.last() {
             let wanted: Vec<Out> = outs.iter().copied().filter(|out| out.value == scatter).collect();
             let Some(out) = wanted.first() else { return Err(Stop::Materialize(scatter)) };
@@ -269,6 +280,31 @@ impl<'r> Planner<'r> {
         Ok(done)
     }
 
+    /// Lowers an op whose kernel computes it alone, if it is among `outs`.
+    fn sequence(&mut self, value: Value, outs: &[Out]) -> Eval<Vec<Out>> {
+        let node = self.region.graph.value(value).node;
+        let of_node = |out: &&Out| self.region.graph.value(out.value).node == node;
+        let wanted: Vec<Out> = outs.iter().filter(of_node).copied().collect();
+        let Some(&first) = wanted.first() else { return Err(Stop::Materialize(value)) };
+        match self.region.op(value) {
+            Op::Sort(_) => {
+                let built = sort::lower(self, &wanted)?;
+                self.finish(built, &wanted);
+                Ok(wanted)
+            }
+            Op::Cumulative(_) => {
+                let built = cumulative::lower(self, first)?;
+                self.finish(built, &[first]);
+                Ok(vec![first])
+            }
+            Op::DynamicUpdateSlice => {
+                dynamic::update(self, first)?;
+                Ok(vec![first])
+            }
+            op => unreachable!("{} has no kernel of its own", op.mnemonic()),
+        }
+    }
+
     /// The arguments a kernel may use: everything in memory, then `outs`.
     fn arguments(&self, outs: &[Out], b: &mut KernelBuilder) -> (Vec<Arg>, HashMap<Value, Source>, Vec<BufferId>) {
         let region = self.region;
@@ -282,16 +318,31 @@ impl<'r> Planner<'r> {
         let mut buffers = Vec::new();
         for out in outs {
             args.push(out.arg);
-            buffers.push(b.arg(arg_name(out.arg), region.dtype(out.value), region.n_elements(out.value), true));
+            let len = match &self.placement {
+                Some(placement) => placement.extents.iter().product(),
+                None => region.n_elements(out.value),
+            };
+            buffers.push(b.arg(arg_name(out.arg), region.dtype(out.value), len, true));
         }
         (args, sources, buffers)
     }
 
     /// Starts a kernel that stores `outs`.
     fn start(&self, kind: &str, outs: &[Out]) -> (Cx<'r>, Vec<BufferId>) {
+        self.start_with(kind, outs, &[])
+    }
+
+    /// Starts a kernel that stores `outs` and uses scratch in memory, each of an element type and a length.
+    fn start_with(&self, kind: &str, outs: &[Out], scratch: &[(Arg, DType, usize)]) -> (Cx<'r>, Vec<BufferId>) {
         let mut b = KernelBuilder::new(self.kernel_name(kind));
-        let (args, sources, buffers) = self.arguments(outs, &mut b);
-        (Cx::new(self.region, b, args, sources), buffers)
+        let (mut args, sources, mut buffers) = self.arguments(outs, &mut b);
+        for &(arg, dtype, len) in scratch {
+            args.push(arg);
+            buffers.push(b.arg(arg_name(arg), dtype, len, true));
+        }
+        let mut cx = Cx::new(self.region, b, args, sources);
+        cx.placement = self.placement.clone();
+        (cx, buffers)
     }
 
     fn kernel_name(&self, kind: &str) -> String {
@@ -356,6 +407,7 @@ impl<'r> Planner<'r> {
         pending
             .map(|value| match self.region.op(value) {
                 Op::Reduce(_) => self.region.n_elements(self.region.operands(value)[0]) as u64,
+                Op::ReduceWindow(attrs) => (self.region.n_elements(value) * attrs.n_taps()) as u64,
                 op if elementwise::is_elementwise(op) => self.region.n_elements(value) as u64,
                 _ => 0,
             })

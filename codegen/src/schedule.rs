@@ -30,6 +30,10 @@ pub enum KernelSchedule {
     Pack(PackSchedule),
     /// Updates applied one after the other.
     Scatter(ScatterSchedule),
+    /// Chains along a dimension.
+    Cumulative(CumulativeSchedule),
+    /// Rows sorted.
+    Sort(SortSchedule),
     /// Independent parts of one kernel.
     Several(Vec<KernelSchedule>),
 }
@@ -130,6 +134,32 @@ pub struct ScatterSchedule {
     pub lanes: u16,
 }
 
+/// Schedule of a running fold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CumulativeSchedule {
+    /// Number of rows: chains.
+    pub rows: u64,
+    /// Elements of a row.
+    pub len: u64,
+    /// Rows side by side in a vector.
+    pub lanes: u16,
+    /// Iterations of the parallel loop.
+    pub tasks: u64,
+}
+
+/// Schedule of a sort.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SortSchedule {
+    /// Number of rows.
+    pub rows: u64,
+    /// Elements of a row.
+    pub len: u64,
+    /// Whether a row is sorted in scratch of its task (in a block's shared memory), rather than in memory.
+    pub is_local: bool,
+    /// Iterations of the parallel loop.
+    pub tasks: u64,
+}
+
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (idx, kernel) in self.kernels.iter().enumerate() {
@@ -178,6 +208,14 @@ impl fmt::Display for KernelSchedule {
             }
             Self::Pack(schedule) => write!(f, "pack {} in {}", schedule.tile, schedule.tasks),
             Self::Scatter(schedule) => write!(f, "scatter by {}", schedule.lanes),
+            Self::Cumulative(schedule) => {
+                let CumulativeSchedule { rows, len, lanes, tasks } = schedule;
+                write!(f, "cumulative {rows}x{len} by {lanes} in {tasks}")
+            }
+            Self::Sort(schedule) => {
+                let place = if schedule.is_local { "scratch" } else { "memory" };
+                write!(f, "sort {}x{} in {place}, in {}", schedule.rows, schedule.len, schedule.tasks)
+            }
             Self::Several(parts) => {
                 for (idx, part) in parts.iter().enumerate() {
                     write!(f, "{}{part}", if idx > 0 { " + " } else { "" })?;

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::interp::{EvalError, eval};
 use crate::literal::{Scalar, TensorData};
-use crate::ops::{DotAttrs, Op, ReduceKind, Tolerance};
+use crate::ops::{DotAttrs, Op, ReduceKind, ReduceWindowAttrs, Tolerance};
 use crate::types::{DType, TensorType};
 
 /// How far an element may be from the expected one. It must be within *one* of the bounds; integers must be equal.
@@ -219,6 +219,23 @@ pub fn op_allowances(op: &Op, operands: &[&TensorData], expected: &TensorData) -
             let depth: usize = operands[1].shape[1..].iter().product();
             spread(depth + 1, magnitudes()?)
         }
+        Op::ReduceWindow(ReduceWindowAttrs { kind: ReduceKind::Sum | ReduceKind::Prod, window, .. }) => {
+            spread(window.iter().product::<usize>() + 1, magnitudes()?)
+        }
+        Op::SelectAndScatter(attrs) => {
+            // The windows must pick as they do: only what is added is made positive.
+            let (operand, source) = (operands[0].to_f64(), operands[1].to_f64());
+            let doubles = |like: &TensorData, values| TensorData::from_doubles(DType::F64, like.shape.clone(), values);
+            let operand = doubles(operands[0], operand);
+            let source = doubles(operands[1], source.into_iter().map(f64::abs).collect());
+            let sums = eval(op, &[&operand, &source], &[])?[0].to_f64();
+            spread(attrs.n_taps() + 1, sums)
+        }
+        Op::ReduceWindow(_) => vec![Allowance::EXACT; expected.len()],
+        Op::Cumulative(attrs) => match attrs.kind {
+            ReduceKind::Sum | ReduceKind::Prod => spread(operands[0].shape[attrs.dim] + 1, magnitudes()?),
+            _ => vec![Allowance::EXACT; expected.len()],
+        },
         // All updates may meet one element.
         Op::Scatter(_) => spread(operands[2].len() + 1, magnitudes()?),
         _ => spread(1, expected.to_f64().into_iter().map(f64::abs).collect()),

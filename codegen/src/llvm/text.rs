@@ -478,7 +478,9 @@ impl Emitter<'_> {
             let align = if lanes == 1 { align } else { self.alignment(buffer, index) };
             let pointer = self.pointer(buffer, index, 0);
             self.line(&format!("store {} {raw}, {space} {pointer}, align {align}", vector(memory, lanes)));
-        } else if lane_stride == 1 && self.dialect == Dialect::Host {
+        } else if lane_stride == 1 && active > 1 && self.dialect == Dialect::Host {
+            // Not of one lane: LLVM 22 merges the truncation of a narrow element into such a store and loses it, so
+            // that it writes four bytes.
             let pointer = self.pointer(buffer, index, 0);
             self.masked_store(memory, align, lanes, active, &raw, &pointer);
         } else {

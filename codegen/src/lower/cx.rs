@@ -16,7 +16,7 @@ use nnc_ir::{DType, Scalar, Value};
 
 use super::affine::{Affine, Range, Var, dense_strides, dot};
 use super::region::Region;
-use super::{Arg, elementwise, random, view};
+use super::{Arg, dynamic, elementwise, random, view, window};
 use crate::kernel::{BinOp, BufferId, Index, Inst, KernelBuilder, LoopKind, Reg, Space, Ty};
 
 /// Why a value cannot be evaluated in this kernel.
@@ -78,6 +78,8 @@ pub(super) struct Trace {
     pub(super) breaks: BTreeSet<(usize, i64)>,
     /// Expensive values computed, with their index.
     pub(super) expensive: Vec<(Value, Vec<Affine>)>,
+    /// Instructions that loops inside an evaluation repeat, beyond the first time.
+    pub(super) repeated: usize,
 }
 
 /// One dimension of the iteration space.
@@ -85,6 +87,14 @@ pub(super) struct Trace {
 struct Dim {
     range: Range,
     place: Option<Place>,
+}
+
+/// Where the elements of a result lie in its buffer: from `starts` on in a dense tensor of `extents`.
+#[derive(Clone, Debug)]
+pub(super) struct Placement {
+    /// Scalars, one a dimension.
+    pub(super) starts: Vec<Value>,
+    pub(super) extents: Vec<usize>,
 }
 
 /// The kernel under construction.
@@ -108,6 +118,8 @@ pub(super) struct Cx<'r> {
     space: u32,
     pub(super) phase: u32,
     pub(super) trace: Trace,
+    /// Where results are stored, if not as in a dense tensor of their own.
+    pub(super) placement: Option<Placement>,
 }
 
 impl<'r> Cx<'r> {
@@ -132,6 +144,7 @@ impl<'r> Cx<'r> {
             space: 0,
             phase: 0,
             trace: Trace::default(),
+            placement: None,
         }
     }
 
@@ -282,6 +295,19 @@ impl<'r> Cx<'r> {
             (cx.lanes, cx.active) = (lanes, rest);
             body(cx, Index::constant((whole * u64::from(lanes)) as i64))
         })
+    }
+
+    /// A loop inside the evaluation of one element.
+    pub(super) fn inner_loop(&mut self, extent: u64, body: impl FnOnce(&mut Self, Index) -> Eval) -> Eval {
+        let before = self.n_insts();
+        let outcome = self.for_loop(extent, LoopKind::Serial, body);
+        self.trace.repeated += (self.n_insts() - before) * (extent as usize).saturating_sub(1);
+        outcome
+    }
+
+    /// Instructions run so far, outside of loops over the iteration space.
+    pub(super) fn n_insts(&self) -> usize {
+        self.b.kernel().regs.len() + self.trace.repeated
     }
 
     // Registers.
@@ -446,10 +472,23 @@ impl<'r> Cx<'r> {
                 None => self.eval_linear(value, &linear)?,
             });
         }
+        let place = match self.placement.clone() {
+            Some(placement) => self.placed(coords, extents, &placement)?,
+            None => linear,
+        };
         for (&(_, buffer), reg) in outs.iter().zip(regs) {
-            self.store(buffer, linear.clone(), reg);
+            self.store(buffer, place.clone(), reg);
         }
         Ok(())
+    }
+
+    /// Row-major position of the element at `coords` of a slice of extents `sizes`.
+    fn placed(&mut self, coords: &[Affine], sizes: &[usize], placement: &Placement) -> Eval<Affine> {
+        let mut at = Vec::with_capacity(coords.len());
+        for (dim, coord) in coords.iter().enumerate() {
+            at.push(coord.plus(&dynamic::start(self, placement.starts[dim], placement.extents[dim], sizes[dim])?));
+        }
+        Ok(dot(&at, &dense_strides(&placement.extents)))
     }
 
     /// What [`Cx::evaluate`] is about to evaluate, for [`Cx::hoist`].
@@ -465,7 +504,8 @@ impl<'r> Cx<'r> {
         outs.iter().filter_map(root).collect()
     }
 
-    fn store(&mut self, buffer: BufferId, linear: Affine, reg: Reg) {
+    /// Stores the current element (a scalar, or a vector where `linear` varies).
+    pub(super) fn store(&mut self, buffer: BufferId, linear: Affine, reg: Reg) {
         let (index, lane) = self.resolve(&linear);
         let access = self.access(linear);
         self.trace.stores.push((buffer, access));
@@ -493,6 +533,8 @@ impl<'r> Cx<'r> {
                 }
             } else if self.sources.contains_key(&value) {
                 // Memory is read inside the loop.
+            } else if let Op::DynamicSlice(_) = op {
+                pending.extend(self.region.operands(value)[1..].iter().map(|&start| (start, Vec::new())));
             } else if view::is_view(op) {
                 // What cannot be hoisted is computed in place, where the fault is reported if it is one.
                 pending.extend(view::source_of(self, value, &coords).ok().flatten());
@@ -508,13 +550,7 @@ impl<'r> Cx<'r> {
     fn is_steady(&self, value: Value) -> bool {
         let leaf = |value: Value| self.sources.contains_key(&value);
         let slice = self.region.slice(&[value], &leaf);
-        slice.iter().all(|&value| {
-            leaf(value)
-                || !matches!(
-                    self.region.op(value),
-                    Op::Reduce(_) | Op::DotGeneral(_) | Op::Convolution(_) | Op::Scatter(_)
-                )
-        })
+        slice.iter().all(|&value| leaf(value) || !has_own_kernel(self.region.op(value)))
     }
 
     /// The register that holds `value` at `coords`: a scalar if the index does not vary with the lane.
@@ -574,9 +610,9 @@ impl<'r> Cx<'r> {
             },
             Op::Iota(attrs) => Ok(self.iota(&coords[attrs.dim].clone(), dtype)),
             Op::RngBits(_) => random::eval(self, value, coords),
-            Op::Reduce(_) | Op::DotGeneral(_) | Op::Convolution(_) | Op::Scatter(_) | Op::Fusion(_) => {
-                Err(Stop::Materialize(value))
-            }
+            Op::ReduceWindow(_) => window::reduce(self, value, coords),
+            Op::SelectAndScatter(_) => window::select_and_scatter(self, value, coords),
+            op if has_own_kernel(op) => Err(Stop::Materialize(value)),
             _ if view::is_view(op) => view::eval(self, value, coords),
             _ if elementwise::is_elementwise(op) => {
                 if elementwise::is_expensive(op) {
@@ -668,4 +704,19 @@ impl<'r> Cx<'r> {
         let clamped = self.b.binary(BinOp::Min, raised, high_reg);
         self.reg_coord(clamped, (low, high))
     }
+}
+
+/// Whether elements of the op's result are had from memory only, where a kernel of its own has put them.
+fn has_own_kernel(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Reduce(_)
+            | Op::DotGeneral(_)
+            | Op::Convolution(_)
+            | Op::Scatter(_)
+            | Op::Cumulative(_)
+            | Op::Sort(_)
+            | Op::DynamicUpdateSlice
+            | Op::Fusion(_)
+    )
 }

@@ -53,7 +53,7 @@ pub(super) fn memory_type(ty: Ty) -> DType {
 }
 
 /// The instruction that folds, or `None` for arg-min and arg-max.
-fn fold_op(kind: ReduceKind) -> Option<BinOp> {
+pub(super) fn fold_op(kind: ReduceKind) -> Option<BinOp> {
     match kind {
         ReduceKind::Sum => Some(BinOp::Add),
         ReduceKind::Prod => Some(BinOp::Mul),

@@ -156,7 +156,7 @@ fn plan_nest(planner: &Planner<'_>, outs: &[(Value, BufferId)], ranges: Vec<(i64
     let kernel = scalar.b.kernel();
     let loaded: usize = scalar.trace.loads.iter().map(|(buffer, ..)| kernel.buffer(*buffer).dtype.size()).sum();
     let stored: usize = outs.iter().map(|&(value, _)| bytes(value)).sum();
-    let element_ns = element_ns(kernel.regs.len(), loaded + stored, lanes);
+    let element_ns = element_ns(scalar.n_insts(), loaded + stored, lanes);
     Ok(Nest { outs: outs.to_vec(), ranges, axes, lanes, element_ns })
 }
 

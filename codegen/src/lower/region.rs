@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nnc_ir::ops::Op;
 use nnc_ir::{DType, Graph, Location, Node, TensorType, Value};
 
-use super::Error;
+use super::{Error, window};
 
 /// A graph of static shapes whose parameters are the node's operands and whose results are the node's results.
 pub(super) struct Region<'g> {
@@ -13,6 +13,8 @@ pub(super) struct Region<'g> {
     pub(super) location: Location,
     /// Extents of every value.
     shapes: Vec<Vec<usize>>,
+    /// For each `select_and_scatter`, the value that says which elements its windows picked.
+    picks: Vec<(Value, Value)>,
 }
 
 impl<'g> Region<'g> {
@@ -23,6 +25,10 @@ impl<'g> Region<'g> {
             Op::Fusion(_) => Cow::Borrowed(&data.regions[0]),
             _ => Cow::Owned(wrap(graph, node)),
         };
+        let (region, picks) = match window::hidden_picks(&region) {
+            Some((extended, picks)) => (Cow::Owned(extended), picks),
+            None => (region, Vec::new()),
+        };
         let mut shapes = Vec::with_capacity(region.n_values());
         for idx in 0..region.n_values() {
             let ty = region.ty(Value(idx as u32));
@@ -31,7 +37,7 @@ impl<'g> Region<'g> {
                 Error::new(&location, format!("{}: type {ty}, expected static extents", data.op.mnemonic()))
             })?);
         }
-        Ok(Self { graph: region, location, shapes })
+        Ok(Self { graph: region, location, shapes, picks })
     }
 
     pub(super) fn shape(&self, value: Value) -> &[usize] {
@@ -48,6 +54,12 @@ impl<'g> Region<'g> {
 
     pub(super) fn ty(&self, value: Value) -> &TensorType {
         self.graph.ty(value)
+    }
+
+    /// What the windows of a `select_and_scatter` picked.
+    pub(super) fn picks(&self, select: Value) -> Value {
+        let found = self.picks.iter().find(|(value, _)| *value == select);
+        found.expect("every select_and_scatter of the region has picks").1
     }
 
     pub(super) fn op(&self, value: Value) -> &Op {

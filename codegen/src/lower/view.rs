@@ -8,6 +8,7 @@ use nnc_ir::ops::{CompareDir, GatherAttrs, Op, PadAttrs};
 
 use super::affine::{Affine, dense_strides, dot};
 use super::cx::{Cx, Eval, Stop};
+use super::dynamic;
 use crate::kernel::{BinOp, Reg, Ty};
 
 /// Whether [`eval`] knows the op.
@@ -22,6 +23,7 @@ pub(super) fn is_view(op: &Op) -> bool {
             | Op::Concatenate(_)
             | Op::Reverse(_)
             | Op::Gather(_)
+            | Op::DynamicSlice(_)
             | Op::OptimizationBarrier
             | Op::StopGradient
     )
@@ -91,8 +93,9 @@ pub(super) fn source_of(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eva
 
 /// Where the iteration space is best cut so that `coord < at` is decided while compiling.
 fn note_break(cx: &mut Cx<'_>, coord: &Affine, at: i64) {
-    if let [(super::affine::Var::Dim(dim), 1)] = coord.terms.as_slice() {
-        cx.trace.breaks.insert((*dim as usize, at - coord.offset));
+    if let &[(super::affine::Var::Dim(dim), step @ 1..)] = coord.terms.as_slice() {
+        // The first index from which `coord` is at least `at`.
+        cx.trace.breaks.insert((dim as usize, (at - coord.offset + step - 1).div_euclid(step)));
     }
     cx.trace.opaque.extend(coord.dims());
 }
@@ -142,6 +145,10 @@ pub(super) fn eval(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Reg
             let moved = gather_coords(cx, attrs, value, coords)?;
             cx.eval(cx.region.operands(value)[0], &moved)
         }
+        Op::DynamicSlice(_) => {
+            let moved = dynamic::slice_coords(cx, value, coords)?;
+            cx.eval(cx.region.operands(value)[0], &moved)
+        }
         op => unreachable!("{} has a source", op.mnemonic()),
     }
 }
@@ -155,6 +162,12 @@ pub(super) fn compare(cx: &mut Cx<'_>, dir: CompareDir, coord: &Affine, with: i6
     let reg = cx.coord_reg(coord, Ty::I64);
     let with = cx.b.const_i64(Ty::I64, 1, with);
     Ok(cx.b.compare(dir, reg, with))
+}
+
+/// [`compare`] where the index begins or ceases to be inside: the iteration space is best cut there.
+pub(super) fn condition(cx: &mut Cx<'_>, dir: CompareDir, coord: &Affine, with: i64) -> Eval<Reg> {
+    note_break(cx, coord, if dir == CompareDir::Le { with + 1 } else { with });
+    compare(cx, dir, coord, with)
 }
 
 /// The index forced into `0..extent`, so that it is safe to load from.

@@ -97,6 +97,11 @@ pub enum Orientation {
     Swapped,
     /// `rhsᵀ · lhsᵀ`, with `lhs` transposed into scratch by a kernel of its own.
     SwappedPacked,
+    /// `lhs · rhs` with blocks of both, where they do not lie as tile products read them, laid out beside each tile. Of a
+    /// convolution the kernel is `lhs` and the image `rhs`.
+    Staged,
+    /// `rhsᵀ · lhsᵀ`, in the same way.
+    SwappedStaged,
     /// Plain loops over any element type.
     Loops,
     /// GPU: tiles of both operands staged in shared memory.
@@ -200,6 +205,8 @@ impl fmt::Display for KernelSchedule {
                     Orientation::Panels => "panels",
                     Orientation::Swapped => "swapped",
                     Orientation::SwappedPacked => "swapped-packed",
+                    Orientation::Staged => "staged",
+                    Orientation::SwappedStaged => "swapped-staged",
                     Orientation::Loops => "loops",
                     Orientation::Shared => "shared",
                 };

@@ -48,7 +48,7 @@ impl Maker {
                 rhs_dilation,
                 groups: self.pick(&[1, 1, 1, 2, 3]),
             };
-            let most = [60, 12, 6][n_spatial - 1];
+            let most = if self.below(4) == 0 { [500, 40, 9] } else { [60, 12, 6] }[n_spatial - 1];
             let image: Vec<usize> = (0..n_spatial).map(|_| 1 + self.below(most)).collect();
             let (inputs, outputs) = (self.pick(&[1, 2, 3, 5, 17]), self.pick(&[1, 2, 4, 10, 20]));
             let lhs = [vec![self.pick(&[1, 2, 5]), attrs.groups * inputs], image].concat();

@@ -1,8 +1,9 @@
 //! Contractions (`dot_general` and `convolution`) with elementwise work on their result.
 //!
 //! Every element is one chain of fused multiply-adds in order of the contracted index, so tiles may be cut along rows
-//! and columns of the result in any way, and along the contraction only in order. `f32` goes through tile products
-//! ([`tiles`]), other types through plain loops ([`loops`]). Either leaves a tile of sums, from which the consumers of
+//! and columns of the result in any way, and along the contraction only in order. `f32` matrices go through tile products
+//! ([`tiles`]), convolutions and half-precision operands too, with panels laid out beside each tile ([`packed`]), and
+//! other types through plain loops ([`loops`]). Any of them leaves a tile of sums, from which the consumers of
 //! the contraction are computed while it is in cache: bias, activation, the activation's mask, an optimizer's update
 //! of the very weights, in place.
 
@@ -17,10 +18,15 @@ use super::region::Region;
 use super::{Out, Planner, view};
 use crate::kernel::{BufferId, Index, Reg, Ty};
 
+mod blocks;
+mod feed;
 mod loops;
+mod packed;
+mod patches;
 mod tiles;
 mod window;
 
+use feed::Side;
 pub(super) use loops::multiply_add;
 use window::Windows;
 
@@ -122,7 +128,9 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
         if planner.target.is_gpu() {
             let built = super::gpu::contraction(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
-        } else if !(is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?) {
+        } else if !(is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?)
+            && !packed::lower(planner, &contraction, &done, flops)?
+        {
             let built = loops::lower(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
         }
@@ -192,34 +200,46 @@ impl Contraction<'_> {
         }
     }
 
-    /// The element of the left operand at an index into the iteration space and a contracted index.
-    pub(super) fn lhs_element(&self, cx: &mut Cx<'_>, space: &[Affine], contracted: &[Affine]) -> Eval<Reg> {
-        let coords = match &self.form {
-            Form::Dot(attrs) => {
+    /// Index into an operand at an index into the iteration space and a contracted index. That of an image may be
+    /// outside of it.
+    fn operand_coords(&self, side: Side, space: &[Affine], contracted: &[Affine]) -> Vec<Affine> {
+        match (&self.form, side) {
+            (Form::Dot(attrs), Side::Lhs) => {
                 let free = self.rows.iter().map(|&dim| &space[dim]);
                 operand_coords(&attrs.lhs_batch, &attrs.lhs_contract, space, free, contracted)
             }
-            Form::Convolution(windows) => windows.kernel_coords(space, contracted),
-        };
-        cx.eval(self.lhs, &coords)
+            (Form::Dot(attrs), Side::Rhs) => {
+                let free = self.columns.iter().map(|&dim| &space[dim]);
+                operand_coords(&attrs.rhs_batch, &attrs.rhs_contract, space, free, contracted)
+            }
+            (Form::Convolution(windows), Side::Lhs) => windows.kernel_coords(space, contracted),
+            (Form::Convolution(windows), Side::Rhs) => windows.image_coords(space, contracted),
+        }
+    }
+
+    /// The element of the left operand at an index into the iteration space and a contracted index.
+    pub(super) fn lhs_element(&self, cx: &mut Cx<'_>, space: &[Affine], contracted: &[Affine]) -> Eval<Reg> {
+        cx.eval(self.lhs, &self.operand_coords(Side::Lhs, space, contracted))
     }
 
     /// The element of the right operand at an index into the iteration space and a contracted index.
     pub(super) fn rhs_element(&self, cx: &mut Cx<'_>, space: &[Affine], contracted: &[Affine]) -> Eval<Reg> {
+        let coords = self.operand_coords(Side::Rhs, space, contracted);
         match &self.form {
-            Form::Dot(attrs) => {
-                let free = self.columns.iter().map(|&dim| &space[dim]);
-                let coords = operand_coords(&attrs.rhs_batch, &attrs.rhs_contract, space, free, contracted);
-                cx.eval(self.rhs, &coords)
-            }
-            Form::Convolution(windows) => {
+            Form::Dot(_) => cx.eval(self.rhs, &coords),
+            Form::Convolution(_) => {
                 let ty = Ty::of(cx.region.dtype(self.rhs));
-                let coords = windows.image_coords(space, contracted);
                 let extents = cx.region.shape(self.rhs);
                 window::zero_padded(cx, ty, extents, &coords, |cx, coords| cx.eval(self.rhs, coords))
             }
         }
     }
+}
+
+/// Notes loads since number `seen` as made in an order of the template's own.
+pub(super) fn scatter_loads(cx: &mut Cx<'_>, seen: usize) {
+    let read: Vec<BufferId> = cx.trace.loads.drain(seen..).map(|(buffer, _)| buffer).collect();
+    cx.trace.scattered.extend(read);
 }
 
 /// Where an operand lies, if it is a plain view of memory; else it must go there first.

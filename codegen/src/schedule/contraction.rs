@@ -2,6 +2,8 @@
 
 use super::{ContractionSchedule, Orientation};
 
+pub(crate) mod packed;
+
 /// What the choice depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -36,7 +38,7 @@ const MAX_COPIED_PANEL: u64 = 32 * 1024;
 
 /// Cycles of a tile product of whole operands: two vector multiply-adds a cycle, bound by loads if there is only one
 /// vector of columns, and at least the latency of a chain.
-fn product_cycles(rows: u64, cols: u64, k: u64) -> f64 {
+pub(crate) fn product_cycles(rows: u64, cols: u64, k: u64) -> f64 {
     let vectors = cols.div_ceil(LANES);
     let cycles = if vectors == 1 { 0.9 } else { 0.55 * vectors as f64 };
     (rows as f64 * cycles).max(4.0) * k as f64
@@ -78,7 +80,7 @@ fn cycles(facts: &Facts, orientation: Orientation) -> Option<f64> {
             (lhs.1 == 1 && m > 1).then(|| product_cycles(n, m, k) + turn + 1.2 * transpose_cycles(m * k) + 1000.0)
         }
         Orientation::Loops => Some(f64::INFINITY),
-        Orientation::Shared => None,
+        Orientation::Staged | Orientation::SwappedStaged | Orientation::Shared => None,
     }
 }
 

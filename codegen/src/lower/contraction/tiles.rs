@@ -87,7 +87,7 @@ fn matrices(
 }
 
 /// Dimensions as one of a single stride. A dimension of one element may have any stride; 1 is the most useful.
-fn flatten(dims: impl Iterator<Item = (u64, i64)>) -> Option<(u64, i64)> {
+pub(super) fn flatten(dims: impl Iterator<Item = (u64, i64)>) -> Option<(u64, i64)> {
     let mut flat: Option<(u64, i64)> = None;
     for (extent, stride) in dims.filter(|(extent, _)| *extent != 1) {
         flat = match flat {

@@ -6,7 +6,7 @@
 //! beyond the edge repeat the last one and are not stored.
 
 use super::super::affine::Affine;
-use super::super::contraction::{Contraction, Epilogue, multiply_add};
+use super::super::contraction::{Contraction, Epilogue, multiply_add, scatter_loads};
 use super::super::cx::{Cx, Eval, Source};
 use super::super::fold::memory_type;
 use super::super::nest::{Axis, merge, unflatten};
@@ -217,8 +217,7 @@ impl Blocks<'_> {
                     false => self.contraction.rhs_element(cx, result, contracted)?,
                 };
                 // Other threads than the ones that read an element store the results.
-                let read: Vec<BufferId> = cx.trace.loads.drain(seen..).map(|(buffer, _)| buffer).collect();
-                cx.trace.scattered.extend(read);
+                scatter_loads(cx, seen);
                 let index = Index::term(k, pitch(width) as i64).plus(free, 1);
                 cx.b.store_scalar(tile, index, element);
                 Ok(())

@@ -1,0 +1,305 @@
+//! The image of a convolution as an operand of tile products.
+//!
+//! What a block of windows sees of a block of channels is first *staged*: copied once, converted and padded with zeros,
+//! into scratch of the thread. Every element is read from memory once for all taps, and borders, conversions and views
+//! cost nothing afterwards. Then the *panel* is laid out from the stage, where the elements that a tap meets in
+//! consecutive windows (or a window's in consecutive taps) lie side by side: along the last dimension, elements in
+//! steps of the windows (of the taps) are staged together. So a panel is made of contiguous copies whatever the strides.
+
+use super::super::affine::Affine;
+use super::super::cx::{Cx, Eval};
+use super::super::pointwise::LANES;
+use super::blocks::Block;
+use super::window::{GROUP, Windows};
+use super::{Contraction, Form};
+use crate::kernel::{BinOp, BufferId, Index, LoopKind, Reg, Ty};
+use nnc_ir::ops::CompareDir;
+
+/// Most groups that elements of a row are dealt to: each has its own code.
+const MAX_DEALT: i64 = 32;
+
+/// One spatial dimension of a stage: elements `start + i * unit`, `i < len`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StageDim {
+    /// Distance between staged elements: the others meet no tap.
+    unit: i64,
+    len: i64,
+    /// Staged elements from one window to the next, and from one tap to the next.
+    by_window: i64,
+    by_tap: i64,
+}
+
+/// Sizes of a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stage {
+    images: i64,
+    channels: i64,
+    dims: Vec<StageDim>,
+    /// Along the last dimension element `i` lies at `(i % dealt) * pitch + i / dealt`.
+    dealt: i64,
+    pitch: i64,
+}
+
+fn gcd(lhs: i64, rhs: i64) -> i64 {
+    if rhs == 0 { lhs } else { gcd(rhs, lhs % rhs) }
+}
+
+impl Stage {
+    /// The stage of a block of `windows` (batch first) and `taps` (channel first), or `None` if its elements would be
+    /// dealt to too many groups; with `along_windows` panels have consecutive windows side by side, else taps.
+    pub(super) fn new(phases: &Windows, windows: &[u64], taps: &[u64], along_windows: bool) -> Option<Self> {
+        let dims: Vec<StageDim> = phases
+            .phases
+            .iter()
+            .zip(windows[1..].iter().zip(&taps[1..]))
+            .map(|(phase, (&windows, &taps))| {
+                let by_window = if windows > 1 { phase.by_window } else { 0 };
+                let by_tap = if taps > 1 { phase.by_tap } else { 0 };
+                let unit = gcd(by_window, by_tap).max(1);
+                let reach = (windows as i64 - 1) * by_window + (taps as i64 - 1) * by_tap;
+                StageDim { unit, len: reach / unit + 1, by_window: by_window / unit, by_tap: by_tap / unit }
+            })
+            .collect();
+        let last = dims.last()?;
+        let dealt = if along_windows { last.by_window } else { last.by_tap }.max(1);
+        let pitch = (last.len as u64).div_ceil(dealt as u64) as i64;
+        (dealt <= MAX_DEALT).then_some(Self { images: windows[0] as i64, channels: taps[0] as i64, dims, dealt, pitch })
+    }
+
+    /// Elements of a row: one of all but the last dimension.
+    fn row(&self) -> i64 {
+        self.dealt * self.pitch
+    }
+
+    /// Number of elements.
+    pub(super) fn len(&self) -> u64 {
+        let rows: i64 = self.dims[..self.dims.len() - 1].iter().map(|dim| dim.len).product();
+        (self.images * self.channels * rows * self.row()) as u64
+    }
+
+    /// Strides of images, channels, and the dimensions but the last.
+    fn strides(&self) -> Vec<i64> {
+        let mut strides = vec![self.row()];
+        for dim in self.dims[..self.dims.len() - 1].iter().rev() {
+            strides.push(strides[strides.len() - 1] * dim.len);
+        }
+        strides.push(strides[strides.len() - 1] * self.channels);
+        strides.reverse();
+        strides
+    }
+
+    /// Whether the stage is the panel already: one image, one tap, and whole rows.
+    fn is_panel(&self, windows: &[u64], taps: &[u64]) -> bool {
+        windows[0] == 1 && taps[1..].iter().all(|&taps| taps == 1) && self.dims.iter().all(|dim| dim.by_window <= 1)
+    }
+}
+
+/// What panels of the image are made of.
+pub(super) struct Patches<'a> {
+    pub(super) contraction: &'a Contraction<'a>,
+    pub(super) stage: BufferId,
+    pub(super) panel: BufferId,
+    /// Whether consecutive windows lie side by side; else taps do.
+    pub(super) along_windows: bool,
+    /// Lanes in which rows of the image are copied.
+    pub(super) lanes: u16,
+}
+
+impl Patches<'_> {
+    fn windows(&self) -> &Windows {
+        let Form::Convolution(windows) = &self.contraction.form else { unreachable!("only convolutions have patches") };
+        windows
+    }
+
+    /// Lays out the panel of a block of windows and a block of taps, and gives the buffer it is in. Its rows are taps
+    /// (or windows), its columns, contiguous, windows (or taps).
+    pub(super) fn lay_out(&self, cx: &mut Cx<'_>, windows: &Block, taps: &Block) -> Eval<BufferId> {
+        let phases = self.windows();
+        let stage =
+            Stage::new(phases, &windows.extents, &taps.extents, self.along_windows).expect("checked for blocks");
+        let group = cx.resolve(&cx.coord(GROUP)).0;
+        cx.scoped(|cx| self.fill(cx, &stage, &group, windows, taps))?;
+        if self.along_windows && stage.is_panel(&windows.extents, &taps.extents) {
+            return Ok(self.stage);
+        }
+        self.copy(cx, &stage, windows, taps)?;
+        Ok(self.panel)
+    }
+
+    /// Copies what the blocks see of the image to the stage.
+    fn fill(&self, cx: &mut Cx<'_>, stage: &Stage, group: &Index, windows: &Block, taps: &Block) -> Eval {
+        let phases = self.windows();
+        let extents = cx.region.shape(self.contraction.rhs);
+        cx.set_space(extents.iter().map(|&extent| (0, extent as i64)));
+        // Where the stage starts in the image, and between which values that is.
+        let spots: Vec<(Index, i64, i64)> = (0..stage.dims.len())
+            .map(|dim| {
+                let phase = &phases.phases[dim];
+                let (window, tap) = (&windows.starts[1 + dim], &taps.starts[1 + dim]);
+                let start = Index::constant(phase.origin).plus_scaled(window, phase.by_window);
+                let (window, tap_range) = (windows.start_ranges[1 + dim], taps.start_ranges[1 + dim]);
+                let at = |window: i64, tap: i64| phase.origin + window * phase.by_window + tap * phase.by_tap;
+                (start.plus_scaled(tap, phase.by_tap), at(window.0, tap_range.0), at(window.1, tap_range.1))
+            })
+            .collect();
+        let strides = stage.strides();
+        let image = windows.starts[0].clone();
+        let channel = taps.starts[0].clone().plus_scaled(group, phases.inputs as i64);
+        cx.for_loop(stage.images as u64, LoopKind::Serial, |cx, image_at| {
+            cx.bind(0, image.plus_scaled(&image_at, 1), 0);
+            cx.for_loop(stage.channels as u64, LoopKind::Serial, |cx, channel_at| {
+                cx.bind(1, channel.plus_scaled(&channel_at, 1), 0);
+                let to = Index::default().plus_scaled(&image_at, strides[0]).plus_scaled(&channel_at, strides[1]);
+                self.fill_rows(cx, stage, &spots, &strides[2..], 0, &to, None)
+            })
+        })
+    }
+
+    /// Rows of the dimensions from `dim` on; `inside` is the condition under which the image has them.
+    #[allow(clippy::too_many_arguments)]
+    fn fill_rows(
+        &self,
+        cx: &mut Cx<'_>,
+        stage: &Stage,
+        spots: &[(Index, i64, i64)],
+        strides: &[i64],
+        dim: usize,
+        to: &Index,
+        inside: Option<Reg>,
+    ) -> Eval {
+        let StageDim { unit, len, .. } = stage.dims[dim];
+        let (start, low, high) = &spots[dim];
+        let last = cx.region.shape(self.contraction.rhs)[2 + dim] as i64 - 1;
+        if dim + 1 == stage.dims.len() {
+            let Some(inside) = inside else { return self.fill_row(cx, stage, start, *low, last, to) };
+            let outside = cx.b.unary(crate::kernel::UnOp::Not, inside);
+            cx.if_then(inside, |cx| self.fill_row(cx, stage, start, *low, last, to))?;
+            return cx.if_then(outside, |cx| zero(cx, self.stage, to, stage.row()));
+        }
+        let always = *low >= 0 && high + unit * (len - 1) <= last;
+        cx.for_loop(len as u64, LoopKind::Serial, |cx, at| {
+            let position = start.clone().plus_scaled(&at, unit);
+            let to = to.clone().plus_scaled(&at, strides[dim]);
+            cx.bind(2 + dim, position.clone(), 0);
+            if always {
+                return self.fill_rows(cx, stage, spots, strides, dim + 1, &to, inside);
+            }
+            let position = cx.index_reg(&position);
+            let mut condition = inside;
+            for (dir, bound) in [(CompareDir::Ge, 0), (CompareDir::Le, last)] {
+                let bound = cx.b.const_i64(Ty::I64, 1, bound);
+                let holds = cx.b.compare(dir, position, bound);
+                condition = Some(match condition {
+                    Some(others) => cx.b.binary(BinOp::And, others, holds),
+                    None => holds,
+                });
+            }
+            self.fill_rows(cx, stage, spots, strides, dim + 1, &to, condition)
+        })
+    }
+
+    /// One row; `low` is the least value of `start`, and its only one unless the image has all of the row.
+    fn fill_row(&self, cx: &mut Cx<'_>, stage: &Stage, start: &Index, low: i64, last: i64, to: &Index) -> Eval {
+        let dim = 1 + stage.dims.len();
+        let StageDim { unit, len, .. } = stage.dims[dim - 2];
+        // The staged elements that exist.
+        let first = (-low).max(0).unsigned_abs().div_ceil(unit as u64) as i64;
+        let end = if start.as_const().is_some() { ((last - low).div_euclid(unit) + 1).clamp(0, len) } else { len };
+        let first = if start.as_const().is_some() { first.min(end) } else { 0 };
+        for group in 0..stage.dealt {
+            let number = |i: i64| (i - group).max(0).unsigned_abs().div_ceil(stage.dealt as u64) as i64;
+            let (first, end, all) = (number(first), number(end), stage.pitch);
+            let to = to.clone().plus_const(group * stage.pitch);
+            zero(cx, self.stage, &to, first)?;
+            zero(cx, self.stage, &to.clone().plus_const(end), all - end)?;
+            let from = start.clone().plus_const(unit * (group + stage.dealt * first));
+            cx.vector_loop((end - first) as u64, self.lanes, |cx, at| {
+                let step = unit * stage.dealt;
+                cx.bind(dim, from.clone().plus_scaled(&at, step), if self.lanes == 1 { 0 } else { step });
+                let coords: Vec<Affine> = (0..=dim).map(|dim| cx.coord(dim)).collect();
+                let seen = cx.trace.loads.len();
+                let reg = cx.eval(self.contraction.rhs, &coords)?;
+                super::scatter_loads(cx, seen);
+                let reg = cx.promote(reg, cx.lanes);
+                let to = to.clone().plus_const(first).plus_scaled(&at, 1);
+                cx.b.store(self.stage, to, 1, cx.active, reg);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Lays the panel out from the stage.
+    fn copy(&self, cx: &mut Cx<'_>, stage: &Stage, windows: &Block, taps: &Block) -> Eval {
+        let strides = stage.strides();
+        let n_dims = stage.dims.len();
+        // Strides in the stage of windows (image first) and taps (channel first), but for the last dimension.
+        let along = |first: i64, by: fn(&StageDim) -> i64| {
+            let inner = stage.dims[..n_dims - 1].iter().zip(&strides[2..]).map(|(dim, &stride)| by(dim) * stride);
+            [first].into_iter().chain(inner).collect::<Vec<i64>>()
+        };
+        let (window_strides, tap_strides) =
+            (along(strides[0], |dim| dim.by_window), along(strides[1], |dim| dim.by_tap));
+        let last = &stage.dims[n_dims - 1];
+        let (rows, row_strides, row_step, columns, column_strides) = match self.along_windows {
+            true => (taps, &tap_strides, last.by_tap, windows, &window_strides),
+            false => (windows, &window_strides, last.by_window, taps, &tap_strides),
+        };
+        let width = columns.len() as i64;
+        let (row_len, column_len) = (rows.extents[n_dims], columns.extents[n_dims]);
+        nest(cx, &rows.extents[..n_dims], row_strides, &Index::default(), &Index::default(), &mut |cx, from, row| {
+            // Along the last dimension a step of the rows may lead to another group of the stage.
+            let steady = row_step % stage.dealt == 0;
+            let one = |cx: &mut Cx<'_>, shift: Index, at: &Index| {
+                let row = Index::default().plus_scaled(row, row_len as i64).plus_scaled(at, 1);
+                let from = from.clone().plus_scaled(&shift, 1);
+                let zero = Index::default();
+                nest(cx, &columns.extents[..n_dims], column_strides, &from, &zero, &mut |cx, from, column| {
+                    let to = Index::default().plus_scaled(&row, width).plus_scaled(column, column_len as i64);
+                    cx.vector_loop(column_len, LANES, |cx, at| {
+                        let from = from.clone().plus_scaled(&at, 1);
+                        let reg = cx.b.load(self.stage, from, 1, cx.lanes, cx.active);
+                        cx.b.store(self.panel, to.clone().plus_scaled(&at, 1), 1, cx.active, reg);
+                        Ok(())
+                    })
+                })
+            };
+            if steady {
+                return cx.for_loop(row_len, LoopKind::Serial, |cx, at| {
+                    one(cx, Index::default().plus_scaled(&at, row_step / stage.dealt), &at)
+                });
+            }
+            (0..row_len as i64).try_for_each(|at| {
+                let element = at * row_step;
+                let shift = element % stage.dealt * stage.pitch + element / stage.dealt;
+                one(cx, Index::constant(shift), &Index::constant(at))
+            })
+        })
+    }
+}
+
+/// Stores `len` zeros.
+fn zero(cx: &mut Cx<'_>, buffer: BufferId, to: &Index, len: i64) -> Eval {
+    cx.vector_loop(len.max(0) as u64, LANES, |cx, at| {
+        let zero = cx.b.const_i64(Ty::F32, cx.lanes, 0);
+        cx.b.store(buffer, to.clone().plus_scaled(&at, 1), 1, cx.active, zero);
+        Ok(())
+    })
+}
+
+/// Loops over `extents`; `body` gets `from` moved by the strides, and the flat position. Short loops are written out.
+fn nest(
+    cx: &mut Cx<'_>,
+    extents: &[u64],
+    strides: &[i64],
+    from: &Index,
+    flat: &Index,
+    body: &mut dyn FnMut(&mut Cx<'_>, &Index, &Index) -> Eval,
+) -> Eval {
+    let Some((&extent, rest)) = extents.split_first() else { return body(cx, from, flat) };
+    cx.for_loop(extent, LoopKind::Serial, |cx, at| {
+        let from = from.clone().plus_scaled(&at, strides[0]);
+        let flat = Index::default().plus_scaled(flat, extent as i64).plus_scaled(&at, 1);
+        nest(cx, rest, &strides[1..], &from, &flat, body)
+    })
+}

@@ -35,6 +35,8 @@ pub struct Trainer<M> {
     spec: StepSpec,
     /// By parameter group, the learning rate of the next step.
     lr: Vec<f64>,
+    /// By parameter group, the momentum of the next step, if it is scheduled.
+    momentum: Vec<f64>,
     options: Options,
     threads: usize,
     training: Phase,
@@ -84,6 +86,30 @@ impl<M: Module + Forward> Trainer<M> {
         Ok(())
     }
 
+    /// Sets the momenta (of the family of Adam, the first betas) from the next step on, one a parameter group, for
+    /// schedules such as one-cycle. Called before the first step it makes them inputs of the step; then nothing is
+    /// compiled again.
+    ///
+    /// # Errors
+    /// If there are not as many as groups, an optimizer has no momentum, or steps were taken without.
+    pub fn set_momenta(&mut self, momenta: &[f64]) -> Result<(), Error> {
+        if momenta.len() != self.lr.len() {
+            let message = format!("found {} momenta, expected one for each of {} groups", momenta.len(), self.lr.len());
+            return Err(Error::message(message));
+        }
+        if self.momentum.is_empty() {
+            if !self.training.traced.is_empty() {
+                return Err(Error::message("the momentum has to be scheduled from the first step on"));
+            }
+            let mut spec = self.spec.clone();
+            spec.groups.iter_mut().for_each(|group| group.schedules_momentum = true);
+            spec.check()?;
+            self.spec = spec;
+        }
+        self.momentum = momenta.to_vec();
+        Ok(())
+    }
+
     /// Every compilation so far: one for each batch shape of training and of evaluation.
     pub fn compilations(&self) -> &[Compilation] {
         &self.compilations
@@ -102,6 +128,9 @@ impl<M: Module + Forward> Trainer<M> {
             let instance = self.training.current_instance().expect("the batch's instance was just entered");
             for (group, &lr) in self.lr.iter().enumerate().skip(1) {
                 instance.write(StepSpec::learning_rate(group).as_str(), &(lr as f32).to_le_bytes())?;
+            }
+            for (group, &momentum) in self.momentum.iter().enumerate() {
+                instance.write(StepSpec::momentum(group).as_str(), &(momentum as f32).to_le_bytes())?;
             }
             let lr = (self.lr[0] as f32).to_le_bytes();
             instance.run_with(&[("x", batch[0].bytes), ("y", batch[1].bytes), ("lr", &lr)])?;
@@ -208,6 +237,7 @@ impl<M: Module + Forward> Trainer<M> {
 
     fn compile_instance(&self, module: &IrModule, batch: &[View<'_>]) -> Result<(Instance, Compilation), Error> {
         let func = &module.funcs[0];
+        let rates = self.spec.inputs();
         let mut arguments = Vec::new();
         for (param, &value) in func.params.iter().zip(func.graph.params()) {
             if param.kind != ParamKind::Input {
@@ -216,7 +246,7 @@ impl<M: Module + Forward> Trainer<M> {
             let view = match param.name.as_str() {
                 "x" => batch.first(),
                 "y" => batch.get(1),
-                name if name == "lr" || name.starts_with("lr.") => {
+                name if rates.iter().any(|(rate, _)| rate == name) => {
                     Some(&View { dtype: DType::F32, shape: &[], bytes: &[] })
                 }
                 _ => None,

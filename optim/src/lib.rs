@@ -9,12 +9,14 @@
 //! | [`rules`] | the optimizers |
 //! | [`rule`] | the trait they implement, and what an update is built from |
 //! | [`formula`] | graphs written as arithmetic |
+//! | [`lr_scheduler`] | learning rates over time |
 //! | [`spec`] | an optimizer of any kind, and its text form `adam:lr=0.001` |
 //!
 //! This crate knows parameters, gradients and states as values of a graph. It must not know models, how gradients come
 //! about, or how a graph is compiled.
 
 pub mod formula;
+pub mod lr_scheduler;
 pub mod rule;
 pub mod rules;
 mod settings;

@@ -86,7 +86,8 @@ impl<M: Module + Forward> TrainerBuilder<M> {
         });
         let spec = StepSpec { groups: groups.collect(), clip };
         let lr = spec.inputs().into_iter().map(|(_, lr)| lr).collect();
-        let (training, evaluation) = (Phase::default(), Phase::default());
-        Ok(Trainer { model, loss, spec, lr, options, threads, training, evaluation, compilations: Vec::new() })
+        let (training, evaluation, momentum) = (Phase::default(), Phase::default(), Vec::new());
+        let compilations = Vec::new();
+        Ok(Trainer { model, loss, spec, lr, momentum, options, threads, training, evaluation, compilations })
     }
 }

@@ -200,11 +200,86 @@ def one_cycle():
     data.save("optim/one_cycle.safetensors", tensors)
 
 
+# Schedules by the name that `tests/golden_lr_scheduler.rs` knows them by. Learning rates start at 0.1 and 0.02.
+SCHEDULES = {
+    "step": lambda o: lr_scheduler.StepLR(o, 3),
+    "step_gamma": lambda o: lr_scheduler.StepLR(o, 7, gamma=0.7),
+    "multi_step": lambda o: lr_scheduler.MultiStepLR(o, [4, 9, 9, 15], gamma=0.3),
+    "constant": lambda o: lr_scheduler.ConstantLR(o, factor=0.4, total_iters=6),
+    "linear": lambda o: lr_scheduler.LinearLR(o),
+    "linear_down": lambda o: lr_scheduler.LinearLR(o, start_factor=0.9, end_factor=0.2, total_iters=11),
+    "exponential": lambda o: lr_scheduler.ExponentialLR(o, 0.87),
+    "polynomial": lambda o: lr_scheduler.PolynomialLR(o, total_iters=13, power=1.7),
+    "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, 7),
+    "cosine_min": lambda o: lr_scheduler.CosineAnnealingLR(o, 10, eta_min=0.005),
+    "warm_restarts": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 5),
+    "warm_restarts_longer": lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 3, T_mult=2, eta_min=0.001),
+    "lambda": lambda o: lr_scheduler.LambdaLR(o, lambda epoch: 0.95**epoch),
+    "lambda_per_group": lambda o: lr_scheduler.LambdaLR(o, [lambda epoch: 1 / (1 + epoch), lambda epoch: 0.5 + epoch % 2]),
+    "multiplicative": lambda o: lr_scheduler.MultiplicativeLR(o, lambda epoch: 0.9 if epoch % 3 else 1.1),
+    "cyclic": lambda o: lr_scheduler.CyclicLR(o, 0.01, 0.2, step_size_up=4),
+    "cyclic_uneven": lambda o: lr_scheduler.CyclicLR(
+        o, [0.01, 0.02], [0.2, 0.3], step_size_up=3, step_size_down=5, mode="triangular2", base_momentum=0.6
+    ),
+    "cyclic_exp": lambda o: lr_scheduler.CyclicLR(
+        o, 0.01, 0.2, step_size_up=4, mode="exp_range", gamma=0.95, cycle_momentum=False
+    ),
+    "one_cycle": lambda o: lr_scheduler.OneCycleLR(o, 0.3, total_steps=25),
+    "one_cycle_linear": lambda o: lr_scheduler.OneCycleLR(
+        o, [0.3, 0.1], total_steps=30, pct_start=0.4, anneal_strategy="linear", div_factor=10, final_div_factor=100
+    ),
+    "one_cycle_three_phase": lambda o: lr_scheduler.OneCycleLR(
+        o, 0.3, epochs=5, steps_per_epoch=6, three_phase=True, base_momentum=0.5, max_momentum=0.8
+    ),
+    "sequential": lambda o: lr_scheduler.SequentialLR(
+        o, [lr_scheduler.LinearLR(o, total_iters=4), lr_scheduler.ExponentialLR(o, 0.9)], [4]
+    ),
+    "sequential_three": lambda o: lr_scheduler.SequentialLR(
+        o,
+        [
+            lr_scheduler.ConstantLR(o, factor=0.1, total_iters=20),
+            lr_scheduler.CosineAnnealingWarmRestarts(o, 4),
+            lr_scheduler.StepLR(o, 2, gamma=0.5),
+        ],
+        [5, 14],
+    ),
+    "chained": lambda o: lr_scheduler.ChainedScheduler(
+        [lr_scheduler.ConstantLR(o, factor=0.1, total_iters=4), lr_scheduler.ExponentialLR(o, 0.9)]
+    ),
+    "plateau": lambda o: lr_scheduler.ReduceLROnPlateau(o, patience=2),
+    "plateau_max": lambda o: lr_scheduler.ReduceLROnPlateau(
+        o, mode="max", factor=0.5, patience=1, threshold=0.05, threshold_mode="abs", cooldown=3, min_lr=[0.02, 0.004]
+    ),
+}
+
+
+def schedules():
+    """Learning rates and momenta at the start and after each of 25 steps, in `f64`, and what the plateau watches."""
+    tensors = {}
+    metrics = data.unit((25,), 710).double() * 0.1 + torch.tensor([max(0.3, 1.0 - 0.1 * i) for i in range(25)]).double()
+    tensors["metrics"] = metrics
+    for case, schedule in SCHEDULES.items():
+        parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+        members = [{"params": [parameters[0]], "lr": 0.1}, {"params": [parameters[1]], "lr": 0.02}]
+        optimizer = torch.optim.SGD(members, momentum=0.9)
+        running = schedule(optimizer)
+        seen = []
+        for idx in range(26):
+            seen.append([[group["lr"], group["momentum"]] for group in optimizer.param_groups])
+            if idx == 25:
+                break
+            optimizer.step()
+            running.step(*([metrics[idx].item()] if "plateau" in case else []))
+        tensors[case] = torch.tensor(seen, dtype=torch.float64)
+    data.save("optim/lr_scheduler.safetensors", tensors)
+
+
 def generate():
     optimizers()
     groups()
     clipping()
     one_cycle()
+    schedules()
 
 
 if __name__ == "__main__":

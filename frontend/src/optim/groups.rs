@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use nnc_ir::{Diagnostic, Location};
 use nnc_optim::OptimizerSpec;
+use nnc_optim::lr_scheduler::{Rates, Schedule, ScheduleError, Scheduler};
 
 use crate::parameter::Parameter;
 
@@ -44,6 +45,15 @@ impl Optimizer {
     /// The learning rate of the first group.
     pub fn lr(&self) -> f64 {
         self.first.learning_rate()
+    }
+
+    /// Starts a schedule of this optimizer's learning rates.
+    ///
+    /// # Errors
+    /// Arguments that are not allowed for this optimizer.
+    pub fn scheduler(&self, schedule: impl Into<Schedule>) -> Result<Scheduler, ScheduleError> {
+        let rules = std::iter::once(&self.first).chain(self.groups.iter().map(|(_, rule)| rule));
+        Scheduler::new(Rates::of(rules), schedule)
     }
 
     /// The groups of a model with these parameters (see [`Module::named_parameters`](crate::Module::named_parameters)),

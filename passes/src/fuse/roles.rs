@@ -16,8 +16,8 @@ use crate::cost;
 /// Work for each element that a free chain of nodes may take.
 const MAX_FREE_FLOPS: u64 = 6;
 
-/// Work that a chain of scalar nodes may take to be free: the learning rate of this step, say.
-const MAX_FREE_SCALAR_FLOPS: u64 = 80;
+/// Work that a chain of scalar nodes may take to be free: less than a transcendental takes.
+const MAX_FREE_SCALAR_FLOPS: u64 = cost::TRANSCENDENTAL_FLOPS - 1;
 
 /// A transposition larger than this that several nodes read is made once: reading with a stride is slow.
 const MAX_SHARED_TRANSPOSE_BYTES: usize = 16 << 10;
@@ -55,8 +55,10 @@ pub(super) fn reads_memory(op: &Op, idx: usize) -> bool {
 impl Roles {
     /// `donations` pairs each parameter that is updated with its next value.
     pub(super) fn compute(graph: &Graph, donations: &[(Value, Value)]) -> Self {
+        let scalar_work = scalar_work(graph);
+        let is_scalar = |node: Node| scalar_work[node.idx()].is_some();
         let mut roles = Self {
-            is_free: free(graph, &anchored(graph)),
+            is_free: free(graph, &anchored(graph), &scalar_work),
             preds: vec![Vec::new(); graph.n_nodes()],
             succs: vec![Vec::new(); graph.n_nodes()],
             escapes: vec![false; graph.n_nodes()],
@@ -67,8 +69,10 @@ impl Roles {
             }
             let mut preds = BTreeSet::new();
             for (idx, &operand) in data.operands.iter().enumerate() {
-                let is_hard = reads_memory(&data.op, idx);
+                let reads_memory = reads_memory(&data.op, idx);
                 roles.sources(graph, operand, &mut |source| {
+                    // What is worth storing is not to be computed for every element of a tensor.
+                    let is_hard = reads_memory || (is_scalar(source) && !is_scalar(node));
                     preds.insert(Edge { node: source, is_hard, is_data: true });
                 });
             }
@@ -223,6 +227,25 @@ fn anchored(graph: &Graph) -> Vec<bool> {
     is_anchored
 }
 
+/// By node, the work behind a value that is one element made of single elements alone, such as what an optimizer makes of
+/// the number of the step; `None` for others: the mean of a tensor belongs to the pass over that tensor.
+fn scalar_work(graph: &Graph) -> Vec<Option<u64>> {
+    let mut work: Vec<Option<u64>> = vec![None; graph.n_nodes()];
+    for (node, data) in graph.nodes() {
+        let is_one = |value: Value| graph.ty(value).n_elements() == Some(1);
+        let own = match &data.op {
+            op if op.has(Trait::Leaf) => 0,
+            op if op.has(Trait::Elementwise) => cost::element_flops(op),
+            _ => continue,
+        };
+        if data.results().all(is_one) {
+            let of_operands = data.operands.iter().map(|&operand| work[graph.value(operand).node.idx()]);
+            work[node.idx()] = of_operands.sum::<Option<u64>>().map(|work| work.saturating_add(own));
+        }
+    }
+    work
+}
+
 /// What it takes to compute a free value, for each element.
 #[derive(Clone)]
 struct Chain {
@@ -231,7 +254,7 @@ struct Chain {
     reads: BTreeSet<Value>,
 }
 
-fn free(graph: &Graph, is_anchored: &[bool]) -> Vec<bool> {
+fn free(graph: &Graph, is_anchored: &[bool], scalar_work: &[Option<u64>]) -> Vec<bool> {
     let uses = graph.uses();
     let elements = |value: Value| graph.ty(value).n_elements().unwrap_or(usize::MAX);
     let mut chains: Vec<Option<Chain>> = vec![None; graph.n_nodes()];
@@ -266,7 +289,8 @@ fn free(graph: &Graph, is_anchored: &[bool]) -> Vec<bool> {
                 chain.flops += cost::element_flops(op);
                 let from_smaller = chain.reads.iter().all(|&read| elements(read) < elements(result));
                 if elements(result) == 1 {
-                    chain.flops <= MAX_FREE_SCALAR_FLOPS
+                    // All of a long chain of scalars is stored, so that what is read at last is its end.
+                    scalar_work[node.idx()].unwrap_or(chain.flops) <= MAX_FREE_SCALAR_FLOPS
                 } else if from_smaller {
                     chain.flops <= MAX_FREE_FLOPS
                 } else {

@@ -398,6 +398,32 @@ fn momentum_and_parameter_are_updated_by_one_epilogue() {
     );
 }
 
+#[test]
+fn what_depends_on_the_number_of_the_step_is_computed_once() {
+    let func = parse_func(MLP).unwrap();
+    let spec = OptimizerSpec::parse("adam").unwrap();
+    let step = train_step(&func, 0, &spec).unwrap();
+    check_func(
+        &step,
+        &[
+            "contraction: dot_general add maximum -> f32[16, 32]",
+            "contraction: dot_general add -> f32[16, 10]",
+            "row: reduce subtract exponential reduce log subtract compare select reduce negate select negate reduce \
+             divide multiply add -> f32[16] f32[16, 10]",
+            "contraction: dot_general compare select -> f32[16, 32]",
+            "horizontal: reduce multiply add -> f32[] i64[]",
+            "pointwise: convert power subtract convert divide power subtract sqrt convert convert -> f32[] f32[]",
+            "contraction: dot_general subtract multiply add multiply multiply multiply add sqrt divide add divide \
+             multiply subtract -> f32[32, 20] f32[32, 20] f32[32, 20]",
+            "contraction: dot_general subtract multiply add multiply multiply multiply add sqrt divide add divide \
+             multiply subtract -> f32[10, 32] f32[10, 32] f32[10, 32]",
+            "horizontal: reduce subtract multiply add multiply multiply multiply add sqrt divide add divide multiply \
+             subtract reduce subtract multiply add multiply multiply multiply add sqrt divide add divide multiply \
+             subtract -> f32[32] f32[32] f32[32] f32[10] f32[10] f32[10]",
+        ],
+    );
+}
+
 /// A lowering that reads an operand at the index it writes wherever region and types allow it.
 fn ideal_facts(func: &Func, node: Node) -> LaunchFacts {
     let data = func.graph.node(node);

@@ -130,7 +130,15 @@ pub struct Buffer {
     pub space: Space,
     /// Whether the kernel stores to it.
     pub written: bool,
+    /// What its address is a multiple of, in bytes, where targets can make use of that.
+    pub align: usize,
 }
+
+/// What addresses of whole tensors are multiples of, in bytes.
+pub const TENSOR_ALIGN: usize = 64;
+
+/// What addresses of scratch of a kernel are multiples of, in bytes.
+pub const SCRATCH_ALIGN: usize = 16;
 
 /// An element offset: `offset + Σ register * stride`. The registers are scalar [`Ty::I64`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -17,42 +17,38 @@
 //! - Values that are results without a launch of their own (parameters, constants, repeats) are copied.
 //! - Launches are ordered so that the bytes live at once stay few, and live ranges are packed into the arena.
 //!
-//! Three files, in the order of the work: `tasks` says what must be done and after what, `order` puts it in line,
-//! `arena` packs what lives at the same time.
+//! - Regions of `scan`, `cond` and `while` are planned first, each with an arena of its own, which is scratch of the node.
+//!
+//! Files in the order of the work: `facts` is what lowering says, `control` plans loops and branches, `tasks` says what
+//! must be done and after what, `order` puts it in line, `arena` packs what lives at the same time; `report` prints.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use nnc_ir::{Func, Graph, Node, Op, Value};
 
 mod arena;
+mod control;
+mod facts;
 mod order;
+mod report;
 mod tasks;
 #[cfg(test)]
 mod tests;
 
 use arena::Block;
-use tasks::{Source, Task, Tasks};
+pub use control::{Carry, ControlPlan, ScanPlan};
+pub use facts::{Facts, LaunchFacts, NodeFacts};
+use tasks::{Source, Task, Tasks, Want};
 
 /// Alignment of every tensor in bytes.
 pub const ALIGN: u64 = 64;
 
-/// What the planner must know of how a node was lowered.
-#[derive(Clone, Debug, Default)]
-pub struct LaunchFacts {
-    /// Pairs (operand, result) that may share a buffer: same bytes, each read of the operand is at the index being
-    /// written and comes before the write.
-    pub in_place: Vec<(usize, usize)>,
-    /// Bytes of scratch buffers that live during the node only.
-    pub scratch: Vec<u64>,
-}
-
-/// Where a tensor lies.
+/// Where a tensor lies. In the plan of a region, parameters, results and arena are the region's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Place {
-    /// The buffer of the function's parameter.
+    /// The parameter's buffer.
     Param(u32),
-    /// The function's result's own buffer.
+    /// The result's own buffer.
     Result(u32),
     /// The constant defined by the node.
     Constant(Node),
@@ -76,14 +72,14 @@ pub enum Step {
     },
 }
 
-/// The plan of one function.
+/// The plan of one function or region.
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// Where each value lies; `None` for values that nothing uses.
     pub places: Vec<Option<Place>>,
-    /// Where each result of the function is found after the last step.
+    /// Where each result is found after the last step.
     pub results: Vec<Place>,
     /// Where the scratch of each node lies.
     pub scratch: BTreeMap<Node, Vec<Place>>,
@@ -93,54 +89,14 @@ pub struct MemoryPlan {
     pub live_bytes: Vec<u64>,
     /// Values that took an operand's buffer.
     pub reused: Vec<Value>,
+    /// How control flow is run.
+    pub control: BTreeMap<Node, ControlPlan>,
 }
 
 impl MemoryPlan {
     /// The largest sum of live bytes over all steps: no arena can be smaller.
     pub fn lower_bound(&self) -> u64 {
         self.live_bytes.iter().copied().max().unwrap_or(0)
-    }
-
-    /// The plan as text: a line a step, with its results' places and the live bytes.
-    pub fn report(&self, func: &Func) -> String {
-        let mut text = format!("arena {} bytes, lower bound {}\n", self.arena_bytes, self.lower_bound());
-        let n_params = func.graph.params().len() as u32;
-        let value_name = |value: Value| match func.graph.params().iter().position(|&param| param == value) {
-            Some(idx) => format!("%{}", func.params[idx].name),
-            None => format!("%{}", value.0 - n_params),
-        };
-        let place_name = |place: Place| match place {
-            Place::Param(idx) => format!("param {}", func.params[idx as usize].name),
-            Place::Result(idx) => format!("result {}", func.results[idx as usize].name),
-            Place::Constant(_) => "constant".to_string(),
-            Place::Arena(offset) => format!("arena {offset}"),
-        };
-        for (step, live) in self.steps.iter().zip(&self.live_bytes) {
-            match *step {
-                Step::Launch(node) => {
-                    let data = func.graph.node(node);
-                    let results: Vec<String> = data
-                        .results()
-                        .map(|result| {
-                            let place = self.places[result.idx()].map_or("nowhere".to_string(), place_name);
-                            let reused = if self.reused.contains(&result) { ", in place" } else { "" };
-                            format!("{} at {place}{reused}", value_name(result))
-                        })
-                        .collect();
-                    let _ = writeln!(text, "{}: {} [{live} live]", data.op.mnemonic(), results.join("; "));
-                }
-                Step::Copy { value, from, to } => {
-                    let _ = writeln!(
-                        text,
-                        "copy: {} from {} to {} [{live} live]",
-                        value_name(value),
-                        place_name(from),
-                        place_name(to)
-                    );
-                }
-            }
-        }
-        text
     }
 }
 
@@ -153,14 +109,25 @@ fn bytes_of(graph: &Graph, value: Value) -> u64 {
     graph.ty(value).bytes().expect("shapes are fixed before memory is planned") as u64
 }
 
-/// Plans the memory of a function of fixed shapes. `facts` gives, for a node that is launched, how it was lowered.
+/// Whether the op runs its regions as programs, rather than being one kernel.
+pub fn is_control_flow(op: &Op) -> bool {
+    matches!(op, Op::Scan(_) | Op::Cond | Op::While)
+}
+
+/// Plans the memory of a function of fixed shapes. `facts` says how its nodes were lowered.
 ///
 /// # Panics
 /// If a shape is symbolic; specialization comes first.
-pub fn plan_memory(func: &Func, facts: &dyn Fn(Node) -> LaunchFacts) -> MemoryPlan {
-    let tasks = Tasks::new(func, facts);
+pub fn plan_memory(func: &Func, facts: &Facts) -> MemoryPlan {
+    let wants: Vec<Want> = func.results.iter().map(|result| result.donates.map_or(Want::Own, Want::Param)).collect();
+    plan_graph(&func.graph, &wants, facts)
+}
+
+/// Plans a graph whose results are wanted as given.
+fn plan_graph(graph: &Graph, wants: &[Want], facts: &Facts) -> MemoryPlan {
+    let tasks = Tasks::new(graph, wants, facts);
     let order = order::order(&tasks);
-    Layout::new(&tasks, &order).finish()
+    Layout::new(&tasks, &order).finish(wants)
 }
 
 /// Live ranges of everything that needs room in the arena, in a given order of the tasks.
@@ -218,6 +185,9 @@ impl<'a> Layout<'a> {
                 last[root.idx()] = Some(at);
             }
         }
+        for root in &self.tasks.kept {
+            last[root.idx()] = Some(self.order.len());
+        }
         last
     }
 
@@ -254,13 +224,14 @@ impl<'a> Layout<'a> {
             };
             self.block_of.insert(result, block);
         }
-        for &bytes in &facts.scratch {
-            let block = self.add_block(bytes, at, at);
+        for (idx, &bytes) in facts.scratch.iter().enumerate() {
+            let (begin, end) = if facts.kept.contains(&idx) { (0, self.order.len()) } else { (at, at) };
+            let block = self.add_block(bytes, begin, end);
             self.scratch_blocks.entry(node).or_default().push(block);
         }
     }
 
-    fn finish(mut self) -> MemoryPlan {
+    fn finish(mut self, wants: &[Want]) -> MemoryPlan {
         let arena_bytes = arena::pack(&mut self.blocks);
         let tasks = self.tasks;
         let place = |block: usize| Place::Arena(self.blocks[block].offset);
@@ -283,14 +254,20 @@ impl<'a> Layout<'a> {
             }
         });
         let live_at = |at| self.blocks.iter().filter(move |block| block.lives_at(at)).map(Block::aligned);
+        let results = wants.iter().zip(self.tasks.graph.results()).zip(&tasks.results);
+        let results = results.map(|((want, &value), &place)| match want {
+            Want::Anywhere => places[value.idx()].expect("a result that is wanted has a place"),
+            _ => place,
+        });
         let scratch_places = |(&node, ids): (&Node, &Vec<usize>)| (node, ids.iter().map(|&id| place(id)).collect());
         MemoryPlan {
             steps: steps.collect(),
-            results: tasks.results.clone(),
+            results: results.collect(),
             scratch: self.scratch_blocks.iter().map(scratch_places).collect(),
             arena_bytes,
             live_bytes: (0..self.order.len()).map(|at| live_at(at).sum()).collect(),
             reused: self.reused,
+            control: tasks.control.clone(),
             places,
         }
     }

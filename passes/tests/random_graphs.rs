@@ -8,7 +8,7 @@ use nnc_ir::ops::{FusionKind, Trait};
 use nnc_ir::{Builder, Constant, DType, Func, Graph, Location, Node, Op, Scalar, TensorData, TensorType, Value};
 use nnc_passes::fuse::check_region;
 use nnc_passes::pipeline::{OptLevel, PassManager, pipeline};
-use nnc_passes::plan_memory::{LaunchFacts, MemoryPlan, Place, Step, plan_memory};
+use nnc_passes::plan_memory::{Facts, LaunchFacts, MemoryPlan, Place, Step, plan_memory};
 
 #[path = "random/generator.rs"]
 mod generator;
@@ -29,8 +29,8 @@ fn value_of(func: &Func, inputs: &[TensorData]) -> Vec<TensorData> {
 }
 
 /// An elementwise launch may work in place; so may a pointwise fusion without views.
-fn facts(func: &Func, node: Node) -> LaunchFacts {
-    let data = func.graph.node(node);
+fn facts(graph: &Graph, node: Node) -> LaunchFacts {
+    let data = graph.node(node);
     let is_aligned = match &data.op {
         Op::Fusion(FusionKind::Pointwise) => {
             data.regions[0].nodes().all(|(_, data)| data.op.has(Trait::Elementwise) || data.op.has(Trait::Leaf))
@@ -40,13 +40,14 @@ fn facts(func: &Func, node: Node) -> LaunchFacts {
     let mut in_place = Vec::new();
     for (operand_idx, &operand) in data.operands.iter().enumerate() {
         for (result_idx, result) in data.results().enumerate() {
-            if is_aligned && func.graph.ty(operand).bytes() == func.graph.ty(result).bytes() {
+            if is_aligned && graph.ty(operand).bytes() == graph.ty(result).bytes() {
                 in_place.push((operand_idx, result_idx));
             }
         }
     }
     // Some scratch, to be kept apart.
-    LaunchFacts { in_place, scratch: if node.0.is_multiple_of(3) { vec![64, 200] } else { Vec::new() } }
+    let scratch = if node.0.is_multiple_of(3) { vec![64, 200] } else { Vec::new() };
+    LaunchFacts { in_place, scratch, ..LaunchFacts::default() }
 }
 
 /// The memory of a run.
@@ -154,7 +155,7 @@ fn check(seed: u64, n_nodes: usize) {
         }
     }
     for func in [&clean.expect("passes ran"), &fused] {
-        let plan = plan_memory(func, &|node| facts(func, node));
+        let plan = plan_memory(func, &Facts::of(&func.graph, &facts));
         assert!(plan.arena_bytes >= plan.lower_bound());
         assert_eq!(run_by_plan(func, &plan, &inputs), expected, "seed {seed}: by plan\n{}", plan.report(func));
     }

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use nnc_ir::ops::CompareDir;
 use nnc_ir::{DType, Scalar};
 
-use super::{BinOp, Buffer, BufferId, Index, Inst, Kernel, Loop, LoopKind, Reg, RegType, Space, Stmt, Ty, UnOp};
+use super::{
+    BinOp, Buffer, BufferId, Index, Inst, Kernel, Loop, LoopKind, Reg, RegType, SCRATCH_ALIGN, Space, Stmt,
+    TENSOR_ALIGN, Ty, UnOp,
+};
 
 /// Builds one kernel. Statements go to the innermost open block; equal pure instructions in scope share a register.
 pub struct KernelBuilder {
@@ -32,12 +35,19 @@ impl KernelBuilder {
             self.kernel.buffers.iter().all(|buffer| buffer.space == Space::Global),
             "arguments come before scratch"
         );
-        self.kernel.add_buffer(Buffer { name: name.into(), dtype, len, space: Space::Global, written })
+        self.kernel.add_buffer(Buffer {
+            name: name.into(),
+            dtype,
+            len,
+            space: Space::Global,
+            written,
+            align: TENSOR_ALIGN,
+        })
     }
 
     /// Adds scratch.
     pub fn scratch(&mut self, name: impl Into<String>, dtype: DType, len: usize, space: Space) -> BufferId {
-        self.kernel.add_buffer(Buffer { name: name.into(), dtype, len, space, written: true })
+        self.kernel.add_buffer(Buffer { name: name.into(), dtype, len, space, written: true, align: SCRATCH_ALIGN })
     }
 
     /// The kernel built so far.

@@ -206,7 +206,6 @@ impl Emitter<'_> {
 
     fn function(&mut self) -> Result<(), String> {
         let mut prologue = String::new();
-        let n_args = self.kernel.args().count();
         for (idx, buffer) in self.kernel.buffers.iter().enumerate() {
             let element = memory_name(buffer.dtype);
             match (self.dialect, buffer.space) {
@@ -236,7 +235,12 @@ impl Emitter<'_> {
                 format!("define void @{}(ptr %buffers, i64 %begin, i64 %end) #0 {{\n", self.kernel.name)
             }
             Dialect::Nvptx => {
-                let params: Vec<String> = (0..n_args).map(|idx| format!("ptr addrspace(1) align 64 %b{idx}")).collect();
+                let params: Vec<String> = self
+                    .kernel
+                    .args()
+                    .enumerate()
+                    .map(|(idx, (_, buffer))| format!("ptr addrspace(1) align {} %b{idx}", buffer.align))
+                    .collect();
                 format!("define ptx_kernel void @{}({}) #0 {{\n", self.kernel.name, params.join(", "))
             }
         };
@@ -342,14 +346,15 @@ impl Emitter<'_> {
 
     /// Bytes to which the address of a vector is sure to be aligned: GPUs load whole vectors only from such addresses.
     fn alignment(&self, buffer: BufferId, index: &Index) -> usize {
-        let size = self.kernel.buffer(buffer).dtype.size();
+        let buffer = self.kernel.buffer(buffer);
+        let size = buffer.dtype.size();
         if self.dialect == Dialect::Host {
             return size;
         }
-        // Tensors are aligned to 64 bytes and scratch to 16; 16 are all that one instruction moves.
+        // 16 bytes are all that one instruction moves.
         let bits = index.terms.iter().fold(index.offset, |bits, (_, stride)| bits | stride);
         let elements = 1usize << bits.trailing_zeros().min(4);
-        (size * elements).min(16)
+        (size * elements).min(16).min(buffer.align.max(size))
     }
 
     /// Turns raw memory elements into the register type of `dtype`.

@@ -3,12 +3,12 @@
 use nnc_ir::interp::eval_graph;
 use nnc_ir::ops::Trait;
 use nnc_ir::parse::parse_func;
-use nnc_ir::{DType, Func, Op, Scalar, TensorData};
+use nnc_ir::{DType, Func, Graph, Op, Scalar, TensorData};
 
 use super::*;
 use crate::optimizer::{OptimizerSpec, train_step};
 use crate::pipeline::{OptLevel, optimize};
-use crate::plan_memory::{LaunchFacts, Step, plan_memory};
+use crate::plan_memory::{Facts, LaunchFacts, Step, plan_memory};
 use crate::remark::RemarkKind;
 
 /// One line for each kernel: its kind (or op), what it computes, and the types of its results.
@@ -425,8 +425,8 @@ fn what_depends_on_the_number_of_the_step_is_computed_once() {
 }
 
 /// A lowering that reads an operand at the index it writes wherever region and types allow it.
-fn ideal_facts(func: &Func, node: Node) -> LaunchFacts {
-    let data = func.graph.node(node);
+fn ideal_facts(graph: &Graph, node: Node) -> LaunchFacts {
+    let data = graph.node(node);
     let Some(region) = data.regions.first() else { return LaunchFacts::default() };
     let read_at_index = |param: nnc_ir::Value| {
         region.nodes().all(|(_, data)| data.op.has(Trait::Elementwise) || !data.operands.contains(&param))
@@ -439,7 +439,7 @@ fn ideal_facts(func: &Func, node: Node) -> LaunchFacts {
             }
         }
     }
-    LaunchFacts { in_place, scratch: Vec::new() }
+    LaunchFacts { in_place, ..LaunchFacts::default() }
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_training_step_needs_no_copy_and_no_gradient_buffer() {
     for optimizer in ["sgd:lr=0.1", "sgd:lr=0.1,momentum=0.9,nesterov=true"] {
         let step = train_step(&func, 0, &OptimizerSpec::parse(optimizer).unwrap()).unwrap();
         let (fused, _) = optimize(&step, OptLevel::default()).unwrap();
-        let plan = plan_memory(&fused, &|node| ideal_facts(&fused, node));
+        let plan = plan_memory(&fused, &Facts::of(&fused.graph, &ideal_facts));
         assert!(plan.steps.iter().all(|step| matches!(step, Step::Launch(_))), "{}", plan.report(&fused));
         // Two activations, their gradients and what the loss keeps for each row: less than one gradient of %w1.
         assert!(plan.arena_bytes < 2 * 16 * 32 * 4 + 2 * 16 * 10 * 4 + 1024, "{}", plan.report(&fused));

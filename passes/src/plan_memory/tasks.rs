@@ -5,9 +5,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use nnc_ir::{Func, Graph, Node, Op, Value};
+use nnc_ir::{Graph, Node, Op, Value};
 
-use super::{LaunchFacts, Place};
+use super::control::{self, ControlPlan};
+use super::facts::{Facts, LaunchFacts, NodeFacts};
+use super::{Place, is_launch};
+
+/// Where a result of a graph is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// In a buffer of its own.
+    Own,
+    /// In the buffer of this parameter.
+    Param(u32),
+    /// In the buffer of this parameter if that takes no copy, else in its own.
+    ParamIfFree(u32),
+    /// Where it is computed.
+    Anywhere,
+    /// Not at all: it is found by other means.
+    Nowhere,
+}
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +46,20 @@ pub(super) enum Source {
     Saved(usize),
 }
 
-/// All tasks of a function, by number, with what each waits for.
+/// All tasks of a graph, by number, with what each waits for.
 pub(super) struct Tasks<'a> {
     pub(super) graph: &'a Graph,
     pub(super) facts: BTreeMap<Node, LaunchFacts>,
+    /// How control flow is run.
+    pub(super) control: BTreeMap<Node, ControlPlan>,
     pub(super) list: Vec<Task>,
     /// Where values lie that need no room in the arena, by root.
     pub(super) places: Vec<Option<Place>>,
-    /// Where each result of the function is found in the end.
+    /// Where each result of the graph is found in the end; for one that is wanted anywhere or nowhere, its own buffer
+    /// stands in.
     pub(super) results: Vec<Place>,
+    /// Values whose buffers are read after the last task.
+    pub(super) kept: BTreeSet<Value>,
     /// For each value, the value whose buffer it is.
     roots: Vec<Value>,
     launch_of: BTreeMap<Node, usize>,
@@ -47,14 +69,15 @@ pub(super) struct Tasks<'a> {
 }
 
 impl<'a> Tasks<'a> {
-    pub(super) fn new(func: &'a Func, facts: &dyn Fn(Node) -> LaunchFacts) -> Self {
-        let graph = &func.graph;
+    pub(super) fn new(graph: &'a Graph, wants: &[Want], facts: &Facts) -> Self {
         let mut tasks = Self {
             graph,
             facts: BTreeMap::new(),
+            control: BTreeMap::new(),
             list: Vec::new(),
             places: vec![None; graph.n_values()],
             results: Vec::new(),
+            kept: BTreeSet::new(),
             roots: (0..graph.n_values() as u32).map(Value).collect(),
             launch_of: BTreeMap::new(),
             waits: Vec::new(),
@@ -71,12 +94,26 @@ impl<'a> Tasks<'a> {
                     let waits = defs.filter_map(|def| tasks.launch_of.get(&def).copied()).collect();
                     let task = tasks.add(Task::Launch(node), waits);
                     tasks.launch_of.insert(node, task);
-                    tasks.facts.insert(node, facts(node));
+                    tasks.add_facts(node, facts);
                 }
             }
         }
-        tasks.add_results(func);
+        tasks.add_results(wants);
         tasks
+    }
+
+    /// Notes how a launch is lowered, and plans the regions of control flow.
+    fn add_facts(&mut self, node: Node, facts: &Facts) {
+        debug_assert!(is_launch(self.graph, node), "everything else was handled");
+        let facts = match &facts.0[&node] {
+            NodeFacts::Launch(facts) => facts.clone(),
+            NodeFacts::Regions(regions) => {
+                let planned = control::plan(self.graph.node(node), regions);
+                self.control.insert(node, planned.plan);
+                LaunchFacts { in_place: planned.in_place, scratch: planned.scratch, kept: BTreeSet::new() }
+            }
+        };
+        self.facts.insert(node, facts);
     }
 
     fn add(&mut self, task: Task, waits: BTreeSet<usize>) -> usize {
@@ -136,39 +173,43 @@ impl<'a> Tasks<'a> {
     }
 
     /// Gives every result a place, and adds the copies this takes.
-    fn add_results(&mut self, func: &Func) {
-        // Results that are computed in a parameter's buffer come first: they are the ones that cost a copy otherwise.
-        let values = func.graph.results();
-        self.results = func
-            .results
+    fn add_results(&mut self, wants: &[Want]) {
+        let values = self.graph.results();
+        self.results = wants
             .iter()
             .enumerate()
-            .map(|(idx, result)| result.donates.map_or(Place::Result(idx as u32), Place::Param))
+            .map(|(idx, want)| match *want {
+                Want::Param(param) => Place::Param(param),
+                Want::Own | Want::ParamIfFree(_) | Want::Anywhere | Want::Nowhere => Place::Result(idx as u32),
+            })
             .collect();
-        let mut done = vec![false; values.len()];
-        for (idx, result) in func.results.iter().enumerate() {
+        // Results that are wanted in no place of their own need no copy either.
+        let mut done: Vec<bool> = wants.iter().map(|want| matches!(want, Want::Anywhere | Want::Nowhere)).collect();
+        let anywhere = wants.iter().zip(values).filter(|(want, _)| **want == Want::Anywhere);
+        self.kept = anywhere.map(|(_, &value)| self.root(value)).collect();
+        // Results that are computed in a parameter's buffer come first: they are the ones that cost a copy otherwise.
+        for (idx, want) in wants.iter().enumerate() {
             let root = self.root(values[idx]);
-            if let (Some(param), None) = (result.donates, self.places[root.idx()]) {
-                done[idx] = self.compute_in_param(root, param);
+            if let (&(Want::Param(param) | Want::ParamIfFree(param)), None) = (want, self.places[root.idx()])
+                && self.compute_in_param(root, param)
+            {
+                done[idx] = true;
+                self.results[idx] = Place::Param(param);
             }
         }
         for (idx, place) in self.results.clone().into_iter().enumerate() {
             let root = self.root(values[idx]);
-            if matches!(place, Place::Result(_)) && self.places[root.idx()].is_none() {
+            if matches!(place, Place::Result(_)) && !done[idx] && self.places[root.idx()].is_none() {
                 self.places[root.idx()] = Some(place);
                 done[idx] = true;
             }
         }
         // Copies out of parameters whose buffers change come before the change; the rest waits for the readers.
-        let overwritten: BTreeSet<u32> = func
-            .results
-            .iter()
-            .zip(values)
-            .filter_map(|(result, &value)| {
-                let param = result.donates?;
-                (self.root(value) != func.graph.params()[param as usize]).then_some(param)
-            })
-            .collect();
+        let changes = |(idx, place): (usize, &Place)| match *place {
+            Place::Param(param) => (self.root(values[idx]) != self.graph.params()[param as usize]).then_some(param),
+            _ => None,
+        };
+        let overwritten: BTreeSet<u32> = self.results.iter().enumerate().filter_map(changes).collect();
         let mut first = Vec::new();
         for (idx, &to) in self.results.clone().iter().enumerate() {
             let value = values[idx];

@@ -7,13 +7,14 @@ use super::*;
 /// Elementwise ops may work in place on any operand of the same size.
 fn plan(text: &str) -> (Func, MemoryPlan) {
     let func = parse_func(text).unwrap();
-    let plan = plan_memory(&func, &|node| {
-        let data = func.graph.node(node);
-        let bytes = bytes_of(&func.graph, data.first_result);
-        let same = |&(_, &operand): &(usize, &Value)| bytes_of(&func.graph, operand) == bytes;
+    let facts = Facts::of(&func.graph, &|graph, node| {
+        let data = graph.node(node);
+        let bytes = bytes_of(graph, data.first_result);
+        let same = |&(_, &operand): &(usize, &Value)| bytes_of(graph, operand) == bytes;
         let in_place = data.operands.iter().enumerate().filter(same).map(|(idx, _)| (idx, 0)).collect();
-        LaunchFacts { in_place, scratch: Vec::new() }
+        LaunchFacts { in_place, ..LaunchFacts::default() }
     });
+    let plan = plan_memory(&func, &facts);
     (func, plan)
 }
 
@@ -86,4 +87,59 @@ fn states_can_be_swapped() {
          copy: %b from arena 0 to param a [128 live]\n\
          copy: %a from arena 64 to param b [64 live]\n"
     );
+}
+
+#[test]
+fn carries_of_a_scan_take_no_copies() {
+    // %h is stacked, %c changes in place, %w never does, %d is the slice before, and what %b was is stacked.
+    let (func, plan) = plan(
+        "func @f(%h: f32[8], %c: f32[8], %w: f32[8], %d: f32[8], %b: f32[8], %xs: f32[5, 8]) -> (c: f32[8], ys: f32[5, 8]) {
+          %0, %1, %2, %3, %4, %5, %6 = scan %h, %c, %w, %d, %b, %xs {n_carried = 5, n_scanned = 1, length = 5} (%p0: f32[8], %p1: f32[8], %p2: f32[8], %p3: f32[8], %p4: f32[8], %p5: f32[8]) {
+            %0 = add %p0, %p5 : f32[8]
+            %1 = multiply %p1, %p2 : f32[8]
+            %2 = multiply %p4, %p3 : f32[8]
+            return %0, %1, %p2, %p5, %2, %0, %p4
+          } : f32[8], f32[8], f32[8], f32[8], f32[8], f32[5, 8], f32[5, 8]
+          %7 = add %5, %6 : f32[5, 8]
+          return %1, %7
+        }",
+    );
+    assert_eq!(
+        plan.report(&func),
+        "arena 576 bytes, lower bound 576\n\
+         copy: %b from param b to arena 0 [64 live]\n"
+    );
+}
+
+#[test]
+fn carries_that_cannot_change_in_place_go_by_turns() {
+    let (func, plan) = plan(
+        "func @f(%a: f32[8], %b: f32[8]) -> (a: f32[8], b: f32[8]) {
+          %0, %1 = scan %a, %b {n_carried = 2, n_scanned = 0, length = 5} (%p0: f32[8], %p1: f32[8]) {
+            return %p1, %p0
+          } : f32[8], f32[8]
+          return %0, %1
+        }",
+    );
+    assert_eq!(plan.report(&func), "");
+}
+
+#[test]
+fn while_loops_change_their_results_in_place() {
+    let (func, plan) = plan(
+        "func @f(state %x: f32[8] = @x, %n: i32[]) -> (x: f32[8] into %x) {
+          %0, %1 = while %x, %n (%p0: f32[8], %p1: i32[]) {
+            %0 = constant 0 : i32[]
+            %1 = compare %p1, %0 {direction = gt} : bool[]
+            return %1
+          } (%p0: f32[8], %p1: i32[]) {
+            %0 = exponential %p0 : f32[8]
+            %1 = constant 1 : i32[]
+            %2 = subtract %p1, %1 : i32[]
+            return %0, %2
+          } : f32[8], i32[]
+          return %0
+        }",
+    );
+    assert_eq!(plan.report(&func), "");
 }

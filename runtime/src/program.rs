@@ -5,10 +5,12 @@
 //! the compiler, so running a program never allocates. A program knows nothing of the IR it came from beyond the labels
 //! it carries for profiles and errors.
 //!
-//! [`steps`](self::Step) and their order are in `program/steps.rs`, where arguments lie in `program/address.rs`.
+//! Steps and their order are in `program/steps.rs`, where arguments lie in `program/address.rs`, how both
+//! look as text in `program/outline.rs`.
 
 mod address;
 mod bytes;
+mod outline;
 mod steps;
 
 use std::fmt;
@@ -16,6 +18,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::address::{Address, Case, Guard};
+pub use self::outline::{Line, outline, repeats};
 pub(crate) use self::steps::walk_part;
 pub use self::steps::{Iterations, MAX_LOOPS, MAX_NESTING, Step, Visitor, walk};
 use crate::error::Error;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use nnc::Options;
 use nnc::compile::{Lowered, lower};
-use nnc::runtime::program::Launch;
+use nnc::runtime::program::{Launch, Line, Step, outline, repeats};
 use serde::Serialize;
 
 use super::build::print;
@@ -66,6 +66,8 @@ struct KernelCost {
     /// Parallel iterations, and how many are handed out at a time.
     extent: u64,
     chunk: u64,
+    /// How often a run repeats it, if that does not depend on data.
+    times: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -84,7 +86,7 @@ pub(super) fn main(args: &Args) -> Outcome {
         let text = serde_json::to_string_pretty(&explanation).expect("the explanation has no unprintable keys");
         return print(&format!("{text}\n"));
     }
-    print(&to_text(&explanation))
+    print(&to_text(&explanation, &lowered.assembly.steps))
 }
 
 fn explain(lowered: &Lowered, options: &Options) -> Explanation {
@@ -92,8 +94,9 @@ fn explain(lowered: &Lowered, options: &Options) -> Explanation {
     let kernel_of = |launch: &Launch| &assembly.kernel_infos[launch.kernel as usize];
     let schedules: std::collections::BTreeMap<&str, String> = assembly
         .lowered
-        .values()
-        .flat_map(|node| node.kernels.iter().zip(&node.schedule.kernels))
+        .launches()
+        .into_iter()
+        .flat_map(|launch| launch.lowered.kernels.iter().zip(&launch.lowered.schedule.kernels))
         .map(|(kernel, schedule)| (kernel.kernel.name.as_str(), schedule.to_string()))
         .collect();
     let plan = &assembly.plan;
@@ -124,7 +127,8 @@ fn explain(lowered: &Lowered, options: &Options) -> Explanation {
         kernels: assembly
             .launches
             .iter()
-            .map(|launch| {
+            .zip(repeats(&assembly.steps))
+            .map(|(launch, times)| {
                 let kernel = kernel_of(launch);
                 KernelCost {
                     launch: launch.label.clone(),
@@ -134,6 +138,7 @@ fn explain(lowered: &Lowered, options: &Options) -> Explanation {
                     bytes: kernel.bytes,
                     extent: launch.extent,
                     chunk: launch.chunk,
+                    times,
                 }
             })
             .collect(),
@@ -145,7 +150,7 @@ fn explain(lowered: &Lowered, options: &Options) -> Explanation {
     }
 }
 
-fn to_text(explanation: &Explanation) -> String {
+fn to_text(explanation: &Explanation, steps: &[Step]) -> String {
     let mut text = format!("@{} for {}\n\nfusions\n", explanation.func, explanation.target);
     for remark in &explanation.remarks {
         let saved = if remark.bytes_saved > 0 { format!(" [{} bytes]", remark.bytes_saved) } else { String::new() };
@@ -155,11 +160,19 @@ fn to_text(explanation: &Explanation) -> String {
         }
     }
     text.push_str("\nkernels, in order\n");
-    for kernel in &explanation.kernels {
+    for (depth, line) in outline(steps) {
+        let indent = "  ".repeat(depth + 1);
+        let kernel = match line {
+            Line::Launch(launch) => &explanation.kernels[launch],
+            Line::Heading(heading) => {
+                let _ = writeln!(text, "{indent}{heading}");
+                continue;
+            }
+        };
         let intensity = kernel.flops as f64 / kernel.bytes.max(1) as f64;
         let _ = writeln!(
             text,
-            "  {}\n      {} flops, {} bytes ({intensity:.2} flops a byte); {}",
+            "{indent}{}\n{indent}    {} flops, {} bytes ({intensity:.2} flops a byte); {}",
             kernel.launch, kernel.flops, kernel.bytes, kernel.schedule
         );
     }

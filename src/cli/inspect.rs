@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use nnc::runtime::artifact;
-use nnc::runtime::program::{Code, InputRole, Place, Program, TensorSpec};
+use nnc::runtime::program::{Code, InputRole, Line, Place, Program, TensorSpec, outline};
 use nnc_ir::{Func, Module, ParamKind};
 
 use super::build::print;
@@ -35,7 +35,9 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args) -> Outcome {
     if args.model.extension().is_some_and(|extension| extension == "nnc") {
-        return print(&describe_program(&artifact::load(&args.model)?));
+        let program = artifact::load(&args.model)?;
+        program.validate()?;
+        return print(&describe_program(&program));
     }
     let module = load(&args.model)?;
     let Some(form) = args.graph else {
@@ -124,13 +126,22 @@ fn describe_program(program: &Program) -> String {
             let _ = writeln!(text, "code {} of PTX for {arch}", report::bytes(ptx.len() as u64));
         }
     }
-    for launch in &program.launches {
+    for (depth, line) in outline(&program.steps) {
+        let indent = "  ".repeat(depth);
+        let launch = match line {
+            Line::Launch(launch) => &program.launches[launch],
+            Line::Heading(heading) => {
+                let _ = writeln!(text, "{indent}{heading}");
+                continue;
+            }
+        };
         let kernel = &program.kernels[launch.kernel as usize];
         let split = match &program.code {
             Code::Object { .. } => format!("{} by {}", launch.extent, launch.chunk),
             Code::Ptx { .. } => format!("grid {:?} block {:?}", launch.grid, kernel.block),
         };
-        let _ = writeln!(text, "launch {} [{split}] {} flops, {} bytes", launch.label, kernel.flops, kernel.bytes);
+        let (label, flops, bytes) = (&launch.label, kernel.flops, kernel.bytes);
+        let _ = writeln!(text, "{indent}launch {label} [{split}] {flops} flops, {bytes} bytes");
     }
     text
 }

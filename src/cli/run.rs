@@ -266,12 +266,13 @@ fn profile(instance: &mut Instance, repeat: usize, path: &std::path::Path) -> Ou
     for time in &best {
         let seconds = time.ns.max(1) as f64 * 1e-9;
         eprintln!(
-            "{:>10.2} us {:>5.1} %  {:>7.1} GFLOP/s {:>7.1} GB/s  {}",
+            "{:>10.2} us {:>5.1} %  {:>7.1} GFLOP/s {:>7.1} GB/s  {}{}",
             time.ns as f64 / 1e3,
             100.0 * time.ns as f64 / total.max(1) as f64,
             time.flops as f64 / seconds / 1e9,
             time.bytes as f64 / seconds / 1e9,
-            time.label
+            time.label,
+            if time.runs == 1 { String::new() } else { format!(" ({} times)", time.runs) }
         );
     }
     eprintln!("{:>10.2} us in all", total as f64 / 1e3);

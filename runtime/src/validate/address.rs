@@ -12,6 +12,9 @@ pub(super) struct Access {
     pub(super) written: bool,
 }
 
+/// Boxes of iterations that are told apart at most.
+const MAX_BOXES: usize = 64;
+
 /// The iterations that loops may be in, first and last, the outermost loop first.
 #[derive(Clone, Default)]
 pub(super) struct Ranges(Vec<(u64, u64)>);
@@ -60,19 +63,42 @@ impl Ranges {
                 "a last case without guards".to_owned(),
             ));
         }
-        let mut left = self.clone();
+        // What no case so far has taken: boxes of iterations that do not overlap.
+        let mut left = vec![self.clone()];
         for case in cases {
             self.check_depths(place, case)?;
-            let mut ranges = left.clone();
-            case.guards.iter().for_each(|guard| ranges.narrow(*guard));
-            ranges.check_case(place, case, access, room(case.place))?;
-            if let [Guard::Before { depth, count }] = case.guards[..] {
-                // Later cases are for later iterations.
-                let range = &mut left.0[usize::from(depth)];
-                range.0 = range.0.max(count).min(range.1.max(range.0));
+            let mut rest = Vec::new();
+            for ranges in &left {
+                if let Some(taken) = ranges.split(&case.guards, &mut rest) {
+                    taken.check_case(place, case, access, room(case.place))?;
+                }
+            }
+            let is_box = case.guards.iter().all(|guard| matches!(guard, Guard::Before { .. }));
+            // Otherwise later cases are checked for more iterations than they are for.
+            if is_box && rest.len() <= MAX_BOXES {
+                left = rest;
             }
         }
         Ok(())
+    }
+
+    /// The part in which all guards hold, if there is one; the other parts go to `rest`.
+    fn split(&self, guards: &[Guard], rest: &mut Vec<Self>) -> Option<Self> {
+        let mut taken = self.clone();
+        for guard in guards {
+            let &Guard::Before { depth, count } = guard else { continue };
+            let (first, last) = taken.0[usize::from(depth)];
+            if last >= count {
+                let mut later = taken.clone();
+                later.0[usize::from(depth)] = (first.max(count), last);
+                rest.push(later);
+            }
+            if first >= count {
+                return None;
+            }
+            taken.0[usize::from(depth)].1 = last.min(count - 1);
+        }
+        Some(taken)
     }
 
     fn check_depths(&self, place: &dyn Fn() -> String, case: &Case) -> Result<(), Error> {
@@ -83,14 +109,6 @@ impl Ranges {
                 Err(fault(place, format!("loop {depth}"), expected))
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Leaves out iterations in which the guard does not hold.
-    fn narrow(&mut self, guard: Guard) {
-        if let Guard::Before { depth, count } = guard {
-            let range = &mut self.0[usize::from(depth)];
-            range.1 = range.1.min(count.saturating_sub(1)).max(range.0);
         }
     }
 

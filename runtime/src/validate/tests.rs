@@ -135,6 +135,15 @@ fn addresses_stay_inside_in_every_iteration() {
     program.launches[0].args[0] = carried;
     program.validate().expect("every iteration reads what is there");
     check_scan(moving(0, y.moved(0, 0, 16).previous(0)), "argument 0: found 16 bytes from -16 to 32");
+    // The same in a loop in a loop, whose first value is the outer loop's.
+    let mut program = scan();
+    program.steps = vec![Step::Loop { trips: 2, body: 2 }, Step::Loop { trips: 2, body: 1 }, Step::Launch(0)];
+    let (outer, inner) = (y.moved(0, 0, 32), y.moved(0, 0, 32).moved(0, 1, 16));
+    let first = Address::from(Place::Input(0)).before(0, 1, &outer.moved(16, 0, 0).previous(0));
+    program.launches[0].args[0] = first.before(1, 1, &inner.previous(1));
+    program.launches[0].args[3] = inner;
+    program.validate().expect("every iteration reads what is there");
+    check_of(program, |p| p.steps[0] = Step::Loop { trips: 3, body: 2 }, "argument 0: found 16 bytes from 16 to 48");
     let late = Case {
         guards: vec![Guard::Before { depth: 0, count: 2 }, Guard::Odd { depth: 0 }],
         place: Place::Input(0),

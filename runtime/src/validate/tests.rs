@@ -143,7 +143,7 @@ fn addresses_stay_inside_in_every_iteration() {
     program.launches[0].args[0] = first.before(1, 1, &inner.previous(1));
     program.launches[0].args[3] = inner;
     program.validate().expect("every iteration reads what is there");
-    check_of(program, |p| p.steps[0] = Step::Loop { trips: 3, body: 2 }, "argument 0: found 16 bytes from 16 to 48");
+    check_of(program, |p| p.steps[0] = Step::Loop { trips: 3, body: 2 }, "argument 0: found 16 bytes from 32 to 64");
     let late = Case {
         guards: vec![Guard::Before { depth: 0, count: 2 }, Guard::Odd { depth: 0 }],
         place: Place::Input(0),

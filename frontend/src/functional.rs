@@ -8,9 +8,13 @@ use crate::tensor::{Tensor, ToTensor};
 mod activation;
 pub(crate) mod attention;
 mod control;
+mod convolution;
 mod dropout;
 mod loss;
 mod norm;
+mod pad;
+mod pool;
+mod spatial;
 
 pub use activation::{
     celu, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, leaky_relu, log_softmax, logsigmoid, mish,
@@ -19,10 +23,20 @@ pub use activation::{
 };
 pub use attention::scaled_dot_product_attention;
 pub use control::{Scan, cond, scan, while_loop};
+pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use loss::{cross_entropy, l1_loss, mse_loss, nll_loss};
 pub(crate) use norm::{Momentum, batch_norm_by};
 pub use norm::{Running, batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm};
+pub use pad::pad;
+pub use pool::{
+    IntoOutputSize, Windows, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices, adaptive_max_pool2d, adaptive_max_pool2d_with_indices, adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices, avg_pool1d, avg_pool2d, avg_pool3d, lp_pool1d, lp_pool2d, lp_pool3d, max_pool1d,
+    max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, min_pool1d,
+    min_pool2d, min_pool3d,
+};
+pub use spatial::{IntoPadding, IntoSpatial, Padding, PaddingMode};
 
 /// `x · weightᵀ + bias`.
 #[track_caller]

@@ -3,14 +3,19 @@
 //! A layer is a composition of tensor functions; the compiler recognizes structure, not layer names.
 
 mod activation;
+mod adaptive_pool;
 mod attention;
 mod batch_norm;
 mod container;
+mod conv_transpose;
+mod convolution;
 mod dropout;
 mod flatten;
 mod linear;
 mod loss;
 mod norm;
+mod padding;
+mod pool;
 mod recurrent;
 mod transformer;
 
@@ -19,14 +24,28 @@ pub use activation::{
     RReLU, ReLU, ReLU6, SELU, SiLU, Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh,
     Tanhshrink, Threshold,
 };
+pub use adaptive_pool::{
+    AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d,
+};
 pub use attention::{AttentionOptions, MultiheadAttention, NonDynamicallyQuantizableLinear};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
 pub use container::{Identity, Lambda, ModuleList, Sequential};
+pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
+pub use convolution::{Conv1d, Conv2d, Conv3d};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use flatten::{Flatten, Unflatten};
 pub use linear::Linear;
 pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};
 pub use norm::{GroupNorm, IntoNormalizedShape, LayerNorm, LocalResponseNorm, RMSNorm};
+pub use padding::{
+    CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, ReflectionPad1d,
+    ReflectionPad2d, ReflectionPad3d, ReplicationPad1d, ReplicationPad2d, ReplicationPad3d, ZeroPad1d, ZeroPad2d,
+    ZeroPad3d,
+};
+pub use pool::{
+    AvgPool1d, AvgPool2d, AvgPool3d, LPPool1d, LPPool2d, LPPool3d, MaxPool1d, MaxPool2d, MaxPool3d, MinPool1d,
+    MinPool2d, MinPool3d,
+};
 pub use recurrent::{
     GRU, GRUCell, Gru, LSTM, LSTMCell, Lstm, Nonlinearity, RNN, RNNCell, Recurrence, Recurrent, RecurrentCell, Rnn,
     Weights,

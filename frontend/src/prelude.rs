@@ -9,16 +9,7 @@ pub use crate::data::{
 pub use crate::functional;
 pub use crate::init;
 pub use crate::module::{Forward, Layer, Module, StateDict};
-pub use crate::nn::{
-    self, AlphaDropout, AttentionOptions, BatchNorm1d, BatchNorm2d, BatchNorm3d, CELU, CrossEntropyLoss, Dropout,
-    Dropout1d, Dropout2d, Dropout3d, ELU, FeatureAlphaDropout, Flatten, GELU, GLU, GRU, GRUCell, GroupNorm, Hardshrink,
-    Hardsigmoid, Hardswish, Hardtanh, Identity, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, L1Loss, LSTM, LSTMCell,
-    Lambda, LayerNorm, LeakyReLU, Linear, LocalResponseNorm, LogSigmoid, LogSoftmax, MSELoss, Mish, ModuleList,
-    MultiheadAttention, NLLLoss, PReLU, RMSNorm, RNN, RNNCell, RReLU, ReLU, ReLU6, Reduction, SELU, Sequential, SiLU,
-    Sigmoid, Softmax, Softmax2d, Softmin, Softplus, Softshrink, Softsign, Tanh, Tanhshrink, Threshold, Transformer,
-    TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer, TransformerMasks,
-    Unflatten,
-};
+pub use crate::nn::{self, *};
 pub use crate::optim::{
     self, Adadelta, Adagrad, Adam, AdamW, Adamax, NAdam, Optimizer, RAdam, RMSprop, Rprop, Select, Sgd,
 };

@@ -74,6 +74,17 @@ macro_rules! sound {
 }
 pub(crate) use sound;
 
+/// Gives a value, or leaves the calling function with a fault of the message that stands in its place.
+macro_rules! checked {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(message) => return $crate::tensor::fault(message),
+        }
+    };
+}
+pub(crate) use checked;
+
 impl Tensor {
     pub(crate) fn traced(trace: u64, value: Value, ty: TensorType) -> Self {
         Self { repr: Repr::Traced { trace, value, ty: Rc::new(ty) } }

@@ -7,9 +7,11 @@ import models
 import nn
 import nn_activation
 import nn_attention
+import nn_conv
 import nn_dropout
 import nn_linear
 import nn_norm
+import nn_pool
 import ops
 import optim
 
@@ -23,6 +25,8 @@ if __name__ == "__main__":
     nn.names()
     nn_activation.generate()
     nn_attention.generate()
+    nn_conv.generate()
     nn_dropout.generate()
     nn_linear.generate()
     nn_norm.generate()
+    nn_pool.generate()

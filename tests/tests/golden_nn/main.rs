@@ -13,12 +13,22 @@ use nnc_tests::layers::{Case, stored_cases};
 
 mod activation;
 mod attention;
+mod conv;
 mod dropout;
 mod linear;
 mod norm;
+mod pool;
 
 fn families() -> Vec<Vec<Case>> {
-    vec![activation::cases(), attention::cases(), dropout::cases(), linear::cases(), norm::cases()]
+    vec![
+        activation::cases(),
+        attention::cases(),
+        conv::cases(),
+        dropout::cases(),
+        linear::cases(),
+        norm::cases(),
+        pool::cases(),
+    ]
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

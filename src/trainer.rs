@@ -47,8 +47,8 @@ pub struct Trainer<M> {
 impl<M: Module + Forward> Trainer<M> {
     /// Starts to describe the training of `model`.
     #[expect(clippy::new_ret_no_self, reason = "the builder is the way to a trainer")]
-    pub fn new(model: M, loss: Loss, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
-        let (optimizer, options) = (optimizer.into(), Options::default());
+    pub fn new(model: M, loss: impl Into<Loss>, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
+        let (loss, optimizer, options) = (loss.into(), optimizer.into(), Options::default());
         TrainerBuilder { model, loss, optimizer, clip: None, options, threads: 0 }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod attention;
 mod control;
 mod convolution;
 mod dropout;
+mod embedding;
 mod loss;
 mod norm;
 mod pad;
@@ -25,7 +26,13 @@ pub use attention::scaled_dot_product_attention;
 pub use control::{Scan, cond, scan, while_loop};
 pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
-pub use loss::{cross_entropy, l1_loss, mse_loss, nll_loss};
+pub use embedding::{bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance};
+pub use loss::{
+    binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy, ctc_loss,
+    gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
+    multi_margin_loss, multilabel_margin_loss, multilabel_soft_margin_loss, nll_loss, poisson_nll_loss, smooth_l1_loss,
+    soft_margin_loss, triplet_margin_loss, triplet_margin_with_distance_loss,
+};
 pub(crate) use norm::{Momentum, batch_norm_by};
 pub use norm::{Running, batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm};
 pub use pad::pad;

@@ -4,7 +4,7 @@
 //! [`manual_seed`](crate::random::manual_seed)). Fan-in and fan-out of a weight `[out, in, kernel...]` are `in` and
 //! `out` times the extent of the kernel.
 
-use nnc_ir::{DType, Scalar, TensorData};
+use nnc_ir::{DType, Diagnostic, Location, Scalar, TensorData};
 
 use crate::parameter::Parameter;
 use crate::random::{Generator, next_generator};
@@ -109,6 +109,60 @@ pub fn eye_(parameter: &Parameter) {
         let equal = indices.all(|index| Some(index) == first);
         f64::from(u8::from(equal))
     });
+}
+
+/// The identity of convolutions: each of `groups` groups of output channels passes on as many input channels as it can.
+/// The parameter is a kernel `[out, in / groups, space...]` with one to three spatial dimensions.
+///
+/// # Errors
+/// A parameter of another rank, and output channels that `groups` does not divide.
+pub fn dirac_(parameter: &Parameter, groups: usize) -> Result<(), Diagnostic> {
+    let shape = parameter.shape();
+    if !(3..=5).contains(&shape.len()) || groups == 0 || !shape[0].is_multiple_of(groups) {
+        return Err(fault(format!(
+            "dirac_: the parameter is {}, expected 3 to 5 dimensions, the first of which {groups} groups divide",
+            parameter.ty()
+        )));
+    }
+    let per_group = shape[0] / groups;
+    let center: usize = shape[2..].iter().fold(0, |idx, extent| idx * extent + extent / 2);
+    let kernel: usize = shape[2..].iter().product();
+    let mut values = vec![0.0; parameter.numel()];
+    for group in 0..groups {
+        for channel in 0..per_group.min(shape[1]) {
+            values[((group * per_group + channel) * shape[1] + channel) * kernel + center] = 1.0;
+        }
+    }
+    overwrite(parameter, TensorData::from_doubles(parameter.dtype(), shape, values));
+    Ok(())
+}
+
+/// Normal around 0, with the share `sparsity` of each column zero (Martens, 2010).
+///
+/// # Errors
+/// A parameter that is no matrix, and a share outside [0, 1].
+pub fn sparse_(parameter: &Parameter, sparsity: f64, std: f64) -> Result<(), Diagnostic> {
+    let shape = parameter.shape();
+    let ([n_rows, n_columns], true) = (&shape[..], (0.0..=1.0).contains(&sparsity)) else {
+        return Err(fault(format!(
+            "sparse_: the parameter is {} and the share of zeros {sparsity}, expected a matrix and a share in [0, 1]",
+            parameter.ty()
+        )));
+    };
+    let n_zeros = (sparsity * *n_rows as f64).ceil() as usize;
+    let mut generator = next_generator();
+    let mut values: Vec<f64> = (0..parameter.numel()).map(|_| std * generator.normal()).collect();
+    for column in 0..*n_columns {
+        for row in generator.permutation(*n_rows).into_iter().take(n_zeros) {
+            values[row * n_columns + column] = 0.0;
+        }
+    }
+    overwrite(parameter, TensorData::from_doubles(parameter.dtype(), shape, values));
+    Ok(())
+}
+
+fn fault(message: String) -> Diagnostic {
+    Diagnostic::new(Location::unknown(), message)
 }
 
 /// Normal, drawn again until within [`low`, `high`].

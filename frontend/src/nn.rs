@@ -9,7 +9,9 @@ mod batch_norm;
 mod container;
 mod conv_transpose;
 mod convolution;
+mod distance;
 mod dropout;
+mod embedding;
 mod flatten;
 mod linear;
 mod loss;
@@ -29,13 +31,20 @@ pub use adaptive_pool::{
 };
 pub use attention::{AttentionOptions, MultiheadAttention, NonDynamicallyQuantizableLinear};
 pub use batch_norm::{BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d};
-pub use container::{Identity, Lambda, ModuleList, Sequential};
+pub use container::{Identity, Lambda, ModuleDict, ModuleList, ParameterDict, ParameterList, Sequential};
 pub use conv_transpose::{ConvTranspose1d, ConvTranspose2d, ConvTranspose3d};
 pub use convolution::{Conv1d, Conv2d, Conv3d};
+pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
+pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagMode};
 pub use flatten::{Flatten, Unflatten};
-pub use linear::Linear;
-pub use loss::{CrossEntropyLoss, L1Loss, MSELoss, NLLLoss, Reduction};
+pub use linear::{Bilinear, Linear};
+pub use loss::{
+    BCELoss, BCEWithLogitsLoss, CTCLoss, CosineEmbeddingLoss, Criterion, CrossEntropyLoss, GaussianNLLLoss,
+    HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, MarginRankingLoss, MultiLabelMarginLoss,
+    MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss, Reduction, SmoothL1Loss, SoftMarginLoss,
+    TripletMarginLoss, TripletMarginWithDistanceLoss,
+};
 pub use norm::{GroupNorm, IntoNormalizedShape, LayerNorm, LocalResponseNorm, RMSNorm};
 pub use padding::{
     CircularPad1d, CircularPad2d, CircularPad3d, ConstantPad1d, ConstantPad2d, ConstantPad3d, ReflectionPad1d,

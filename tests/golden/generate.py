@@ -8,8 +8,11 @@ import nn
 import nn_activation
 import nn_attention
 import nn_conv
+import nn_container
 import nn_dropout
+import nn_embedding
 import nn_linear
+import nn_loss
 import nn_norm
 import nn_pool
 import ops
@@ -26,7 +29,10 @@ if __name__ == "__main__":
     nn_activation.generate()
     nn_attention.generate()
     nn_conv.generate()
+    nn_container.generate()
     nn_dropout.generate()
+    nn_embedding.generate()
     nn_linear.generate()
+    nn_loss.generate()
     nn_norm.generate()
     nn_pool.generate()

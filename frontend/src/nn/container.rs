@@ -1,9 +1,13 @@
-//! Modules made of modules: `Sequential`, `ModuleList`; and `Lambda`, `Identity`.
+//! Modules made of modules or parameters: `Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`, `ParameterDict`; and
+//! `Lambda`, `Identity`.
 
 use std::fmt;
 use std::rc::Rc;
 
+use nnc_ir::DType;
+
 use crate::module::{Forward, Layer, Member, Members, Module, write_tree};
+use crate::parameter::Parameter;
 use crate::tensor::Tensor;
 use crate::trace;
 
@@ -99,21 +103,209 @@ impl Forward for Sequential {
     }
 }
 
-impl fmt::Display for Sequential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_tree(self, f)
-    }
-}
-
-impl fmt::Debug for Sequential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_tree(self, f)
-    }
-}
-
 /// Modules of one type in a list, named `0`, `1`, ...; what to do with them is the owner's business. A `Vec` of
 /// modules as a field is the same thing.
 pub type ModuleList<M> = Vec<M>;
+
+/// Modules by name, in the order they were added; what to do with them is the owner's business.
+///
+/// ```
+/// use nnc_frontend::prelude::*;
+///
+/// let choices = ModuleDict::new().push("relu", ReLU::new()).push("project", Linear::new(2, 2));
+/// assert_eq!(choices.named_parameters()[0].0, "project.weight");
+/// let y = choices.get("relu").unwrap().forward(&Tensor::from_slice(&[-1.0f32, 1.0]));
+/// assert_eq!(y.sum(..).item()?, 1.0);
+/// # Ok::<(), Diagnostic>(())
+/// ```
+#[derive(Default)]
+pub struct ModuleDict {
+    layers: Vec<(String, Box<dyn Layer>)>,
+}
+
+impl ModuleDict {
+    /// A dict of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The dict with one more module. A name that is there already gets the new module in its place.
+    #[must_use]
+    pub fn push(mut self, name: impl Into<String>, layer: impl Layer + 'static) -> Self {
+        let name = name.into();
+        let layer: Box<dyn Layer> = Box::new(layer);
+        match self.layers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, place)) => *place = layer,
+            None => self.layers.push((name, layer)),
+        }
+        self
+    }
+
+    /// The module called `name`.
+    pub fn get(&self, name: &str) -> Option<&dyn Layer> {
+        self.layers.iter().find(|(known, _)| known == name).map(|(_, layer)| layer.as_ref())
+    }
+
+    /// Names in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Names and modules in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &dyn Layer)> {
+        self.layers.iter().map(|(name, layer)| (name.as_str(), layer.as_ref()))
+    }
+
+    /// Number of modules.
+    pub fn len(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether there are no modules.
+    pub fn is_empty(&self) -> bool {
+        self.layers.is_empty()
+    }
+}
+
+impl Module for ModuleDict {
+    fn members(&self) -> Members<'_> {
+        self.layers.iter().map(|(name, layer)| (name.clone(), Member::Module(layer.as_module()))).collect()
+    }
+}
+
+/// Parameters in a list, named `0`, `1`, ... A `Vec` of parameters as a field is named alike, but prints as a list of
+/// modules.
+///
+/// ```
+/// use nnc_frontend::prelude::*;
+///
+/// let list = ParameterList::new([Parameter::new(Tensor::ones([2, 3]))]);
+/// assert_eq!(list.to_string(), "ParameterList(  (0): Parameter containing: [torch.float32 of size 2x3])");
+/// assert_eq!(list[0].numel(), 6);
+/// ```
+#[derive(Clone, Default)]
+pub struct ParameterList {
+    parameters: Vec<Parameter>,
+}
+
+impl ParameterList {
+    /// The list of `parameters`.
+    pub fn new(parameters: impl IntoIterator<Item = Parameter>) -> Self {
+        Self { parameters: parameters.into_iter().collect() }
+    }
+}
+
+impl std::ops::Deref for ParameterList {
+    type Target = [Parameter];
+
+    fn deref(&self) -> &[Parameter] {
+        &self.parameters
+    }
+}
+
+impl Module for ParameterList {
+    fn members(&self) -> Members<'_> {
+        let named = |(idx, parameter): (usize, _)| (idx.to_string(), Member::Parameter(parameter));
+        self.parameters.iter().enumerate().map(named).collect()
+    }
+
+    fn extra_repr(&self) -> String {
+        let lines = self.parameters.iter().enumerate().map(|(idx, parameter)| {
+            let dtype = python_dtype(parameter);
+            format!("  ({idx}): Parameter containing: [{dtype} of size {}]", python_size(parameter))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Parameters by name, in the order they were added.
+#[derive(Clone, Default)]
+pub struct ParameterDict {
+    parameters: Vec<(String, Parameter)>,
+}
+
+impl ParameterDict {
+    /// A dict of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The dict with one more parameter. A name that is there already gets the new parameter in its place.
+    #[must_use]
+    pub fn push(mut self, name: impl Into<String>, parameter: Parameter) -> Self {
+        let name = name.into();
+        match self.parameters.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, place)) => *place = parameter,
+            None => self.parameters.push((name, parameter)),
+        }
+        self
+    }
+
+    /// The parameter called `name`.
+    pub fn get(&self, name: &str) -> Option<&Parameter> {
+        self.parameters.iter().find(|(known, _)| known == name).map(|(_, parameter)| parameter)
+    }
+
+    /// Names and parameters in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Parameter)> {
+        self.parameters.iter().map(|(name, parameter)| (name.as_str(), parameter))
+    }
+}
+
+impl Module for ParameterDict {
+    fn members(&self) -> Members<'_> {
+        self.parameters.iter().map(|(name, parameter)| (name.clone(), Member::Parameter(parameter))).collect()
+    }
+
+    fn extra_repr(&self) -> String {
+        let lines = self.parameters.iter().map(|(name, parameter)| {
+            let tensor = match parameter.dtype() {
+                DType::F64 => "torch.DoubleTensor",
+                DType::F16 => "torch.HalfTensor",
+                DType::BF16 => "torch.BFloat16Tensor",
+                _ => "torch.FloatTensor",
+            };
+            format!("  ({name}): Parameter containing: [{tensor} of size {}]", python_size(parameter))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// An element type as PyTorch prints it.
+fn python_dtype(parameter: &Parameter) -> &'static str {
+    match parameter.dtype() {
+        DType::F64 => "torch.float64",
+        DType::F16 => "torch.float16",
+        DType::BF16 => "torch.bfloat16",
+        _ => "torch.float32",
+    }
+}
+
+/// A size as the lists of PyTorch print it: `2x3`.
+fn python_size(parameter: &Parameter) -> String {
+    parameter.shape().iter().map(usize::to_string).collect::<Vec<_>>().join("x")
+}
+
+/// Prints as the tree of members.
+macro_rules! print_as_tree {
+    ($($name:ident),*) => {
+        $(
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write_tree(self, f)
+                }
+            }
+
+            impl fmt::Debug for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write_tree(self, f)
+                }
+            }
+        )*
+    };
+}
+
+print_as_tree!(Sequential, ModuleDict, ParameterList, ParameterDict, Lambda);
 
 /// A closure as a layer.
 ///
@@ -147,18 +339,6 @@ impl Forward for Lambda {
     fn forward(&self, x: &Tensor) -> Tensor {
         let _scope = trace::enter(self.key());
         (self.function)(x)
-    }
-}
-
-impl fmt::Display for Lambda {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_tree(self, f)
-    }
-}
-
-impl fmt::Debug for Lambda {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_tree(self, f)
     }
 }
 

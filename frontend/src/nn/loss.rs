@@ -1,23 +1,96 @@
 //! Losses, as layers with PyTorch's names and options. [`crate::functional`] has each with its defaults as a function.
 
-use crate::module::Module;
-use crate::tensor::{Tensor, fault, live};
-use crate::trace;
+use crate::tensor::{Tensor, fault};
+
+/// Declares a loss: its settings, [`Reduction`] among them, with their defaults and setters. In brackets, tensors that
+/// it may have; in braces, plain values.
+macro_rules! loss {
+    (
+        $(#[doc = $doc:literal])*
+        $name:ident
+        $([ $($(#[doc = $tensor_doc:literal])* $tensor:ident,)* ])?
+        { $($(#[doc = $field_doc:literal])* $field:ident: $ty:ty = $default:expr,)* }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(Clone, Debug, Module)]
+        #[module(custom_forward)]
+        pub struct $name {
+            $($($tensor: Option<Tensor>,)*)?
+            $($field: $ty,)*
+            reduction: Reduction,
+        }
+
+        impl $name {
+            /// The loss with PyTorch's defaults.
+            pub fn new() -> Self {
+                Self {
+                    $($($tensor: None,)*)?
+                    $($field: $default,)*
+                    reduction: Reduction::Mean,
+                }
+            }
+
+            $($(
+                $(#[doc = $tensor_doc])*
+                #[must_use]
+                pub fn $tensor(mut self, $tensor: impl $crate::tensor::ToTensor) -> Self {
+                    self.$tensor = Some($tensor.to_tensor());
+                    self
+                }
+            )*)?
+
+            $(
+                $(#[doc = $field_doc])*
+                #[must_use]
+                pub fn $field(mut self, $field: $ty) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+
+            /// What becomes of the terms.
+            #[must_use]
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.reduction = reduction;
+                self
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
 
 mod cross_entropy;
+mod ctc;
+mod margin;
+mod pointwise;
 
 pub use cross_entropy::{CrossEntropyLoss, NLLLoss};
+pub use ctc::CTCLoss;
+pub use margin::{
+    CosineEmbeddingLoss, HingeEmbeddingLoss, MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss,
+    MultiMarginLoss, SoftMarginLoss, TripletMarginLoss, TripletMarginWithDistanceLoss,
+};
+pub use pointwise::{
+    BCELoss, BCEWithLogitsLoss, GaussianNLLLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss, PoissonNLLLoss, SmoothL1Loss,
+};
 
 /// What a loss makes of its terms.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reduction {
-    /// Nothing: one loss an example.
+    /// Nothing: one loss an example or element.
     None,
-    /// Their mean; weighted terms are divided by the sum of the weights.
+    /// Their mean; weighted classes are divided by the sum of the weights.
     #[default]
     Mean,
     /// Their sum.
     Sum,
+    /// Their sum divided by the extent of the first dimension: what makes [`KLDivLoss`] the divergence.
+    BatchMean,
 }
 
 impl Reduction {
@@ -27,57 +100,49 @@ impl Reduction {
             Self::None => terms,
             Self::Mean => terms.mean(..),
             Self::Sum => terms.sum(..),
+            Self::BatchMean => match terms.rank() {
+                0 => terms,
+                rank => terms.sum((1..rank).collect::<Vec<usize>>().as_slice()).mean(..),
+            },
         }
     }
 }
 
-/// Losses of two tensors of one shape, term by term.
-macro_rules! pointwise_losses {
-    ($($(#[doc = $doc:literal])* $name:ident $function:literal |$difference:ident| $term:expr;)*) => {
+/// A loss of a model's output and one target: what training minimizes.
+pub trait Criterion {
+    /// The loss.
+    fn loss(&self, output: &Tensor, target: &Tensor) -> Tensor;
+}
+
+macro_rules! criteria {
+    ($($name:ident),* $(,)?) => {
         $(
-            $(#[doc = $doc])*
-            #[derive(Clone, Debug, Default, Module)]
-            #[module(custom_forward)]
-            pub struct $name {
-                reduction: Reduction,
-            }
-
-            impl $name {
-                /// The mean.
-                pub fn new() -> Self {
-                    Self::default()
-                }
-
-                /// What becomes of the terms.
-                #[must_use]
-                pub fn reduction(mut self, reduction: Reduction) -> Self {
-                    self.reduction = reduction;
-                    self
-                }
-
-                /// The loss. Input and target have one shape: broadcasting `[N, 1]` against `[N]` would be the
-                /// classic silent mistake.
+            impl Criterion for $name {
                 #[track_caller]
-                pub fn forward(&self, input: &Tensor, target: &Tensor) -> Tensor {
-                    let _scope = trace::enter(self.key());
-                    let (input_ty, target_ty) = (live!(input), live!(target));
-                    if input_ty.shape != target_ty.shape {
-                        return fault(format!(
-                            "{}: the input is {input_ty} and the target {target_ty}, expected one shape",
-                            $function
-                        ));
-                    }
-                    let $difference = input - target;
-                    self.reduction.apply($term)
+                fn loss(&self, output: &Tensor, target: &Tensor) -> Tensor {
+                    self.forward(output, target)
                 }
             }
         )*
     };
 }
 
-pointwise_losses! {
-    /// `(input - target)²`.
-    MSELoss "mse_loss" |difference| difference.square();
-    /// `|input - target|`.
-    L1Loss "l1_loss" |difference| difference.abs();
+criteria! {
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss,
+    MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss, SmoothL1Loss,
+    SoftMarginLoss,
+}
+
+/// Two tensors that must have one shape.
+///
+/// # Errors
+/// A poisoned tensor.
+#[track_caller]
+fn same_shape(what: &str, input: &Tensor, target: &Tensor) -> Result<(), Tensor> {
+    let Some(input_ty) = input.checked_ty() else { return Err(input.clone()) };
+    let Some(target_ty) = target.checked_ty() else { return Err(target.clone()) };
+    match input_ty.shape == target_ty.shape {
+        true => Ok(()),
+        false => Err(fault(format!("{what}: the input is {input_ty} and the target {target_ty}, expected one shape"))),
+    }
 }

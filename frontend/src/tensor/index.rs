@@ -208,6 +208,45 @@ impl Tensor {
         gather_at(self, vec![(dim, index.clone())])
     }
 
+    /// The rows of this matrix that integers of any shape name, along a new last dimension. An index out of range takes
+    /// the nearest row; `what` asks.
+    #[track_caller]
+    pub(crate) fn rows(&self, what: &str, index: &Tensor) -> Tensor {
+        let (ty, index_ty) = (live!(self), live!(index));
+        let width = ty.shape.dims().get(1).and_then(nnc_ir::Dim::as_const);
+        let Some(width) = width.filter(|_| ty.rank() == 2) else {
+            return fault(format!("{what}: the table is {ty}, expected a matrix of fixed width"));
+        };
+        if !index_ty.dtype.is_int() {
+            return fault(format!("{what}: the indices are {index_ty}, expected an integer type"));
+        }
+        let rank = index_ty.rank();
+        let attrs = GatherAttrs {
+            offset_dims: vec![rank],
+            collapsed_slice_dims: vec![0],
+            start_index_map: vec![0],
+            index_vector_dim: rank,
+            slice_sizes: vec![1, width],
+            ..GatherAttrs::default()
+        };
+        apply(Op::Gather(attrs), &[self, index])
+    }
+
+    /// Adds each row of `rows` to the row of this matrix that the vector `index` names, in order.
+    #[track_caller]
+    pub(crate) fn add_rows(&self, index: &Tensor, rows: &Tensor) -> Tensor {
+        let attrs = ScatterAttrs {
+            update_window_dims: vec![1],
+            inserted_window_dims: vec![0],
+            input_batching_dims: Vec::new(),
+            scatter_indices_batching_dims: Vec::new(),
+            scatter_dims_to_operand_dims: vec![0],
+            index_vector_dim: 1,
+            combiner: Combiner::Add,
+        };
+        apply(Op::Scatter(attrs), &[self, index, rows])
+    }
+
     /// `torch.gather`: along `dim`, the element at the position that `index` names; elsewhere the same position. `index`
     /// has as many dimensions as `self`, no larger than it but for `dim`.
     #[track_caller]

@@ -10,6 +10,7 @@ use std::ops::RangeFull;
 use nnc_ir::ops::{ReduceAttrs, ReduceKind};
 use nnc_ir::{DType, Dim, Op, Scalar, Shape, TensorType};
 
+use super::arith::where_;
 use super::{Tensor, apply, fault, live, resolve_dim, sound};
 use crate::trace;
 
@@ -207,7 +208,8 @@ impl Tensor {
         self.var(dims, correction).sqrt()
     }
 
-    /// The `p`-norm over `dims`: `(Σ |x|^p)^(1/p)`; infinity is the largest magnitude.
+    /// The `p`-norm over `dims`: `(Σ |x|^p)^(1/p)`; infinity is the largest magnitude. The gradient of a zero vector is
+    /// zero for `p` = 2.
     #[track_caller]
     pub fn norm(&self, p: f64, dims: impl Into<Reduced>) -> Tensor {
         if p == f64::INFINITY {
@@ -215,7 +217,10 @@ impl Tensor {
         } else if p == 1.0 {
             self.abs().sum(dims)
         } else if p == 2.0 {
-            self.square().sum(dims).sqrt()
+            let squares = self.square().sum(dims);
+            // The root's slope at 0 is infinite; its gradient would be infinity times zero.
+            let zero = squares.eq(0);
+            where_(&zero, 0, where_(&zero, 1, &squares).sqrt())
         } else {
             self.abs().pow(p).sum(dims).pow(1.0 / p)
         }
@@ -227,7 +232,7 @@ impl Tensor {
         let dims = dims.into();
         let max = self.max(Reduced::keep(dims.clone())).detach();
         // A row of infinities has no finite largest element to take away.
-        let max = super::arith::where_(&max.isfinite(), &max, 0);
+        let max = where_(&max.isfinite(), &max, 0);
         let sum = (self - &max).exp().sum(Reduced::keep(dims.clone()));
         let kept = sum.log() + max;
         match dims.keep {

@@ -13,9 +13,12 @@ use nnc_tests::layers::{Case, stored_cases};
 
 mod activation;
 mod attention;
+mod container;
 mod conv;
 mod dropout;
+mod embedding;
 mod linear;
+mod loss;
 mod norm;
 mod pool;
 
@@ -28,6 +31,9 @@ fn families() -> Vec<Vec<Case>> {
         linear::cases(),
         norm::cases(),
         pool::cases(),
+        container::cases(),
+        embedding::cases(),
+        loss::cases(),
     ]
 }
 

@@ -106,8 +106,15 @@ fn carries_of_a_scan_take_no_copies() {
     );
     assert_eq!(
         plan.report(&func),
-        "arena 576 bytes, lower bound 576\n\
-         copy: %b from param b to arena 0 [64 live]\n"
+        "arena 640 bytes, lower bound 640\n\
+         scan: %0 at arena 384; %1 at result c; %2 at arena 448; %3 at arena 512; %4 at arena 576; %5 at arena 0; \
+         %6 at arena 192 [640 live]\n  \
+         5 times, p0 in the stack of output 0, p1 in place, p2 unchanged, p3 the %p5 before, p4 in the stack of output 1: \
+         arena 0 bytes, lower bound 0\n    \
+         add: %0 at result 5 [0 live]\n    \
+         multiply: %1 at param p1 [0 live]\n    \
+         multiply: %2 at result 4 [0 live]\n\
+         add: %7 at result ys [384 live]\n"
     );
 }
 
@@ -121,7 +128,14 @@ fn carries_that_cannot_change_in_place_go_by_turns() {
           return %0, %1
         }",
     );
-    assert_eq!(plan.report(&func), "");
+    assert_eq!(
+        plan.report(&func),
+        "arena 128 bytes, lower bound 128\n\
+         scan: %0 at result a; %1 at result b [128 live]\n  \
+         5 times, p0 two slots by turns, p1 two slots by turns: arena 0 bytes, lower bound 0\n    \
+         copy: %p1 from param p1 to result 0 [0 live]\n    \
+         copy: %p0 from param p0 to result 1 [0 live]\n"
+    );
 }
 
 #[test]
@@ -141,5 +155,14 @@ fn while_loops_change_their_results_in_place() {
           return %0
         }",
     );
-    assert_eq!(plan.report(&func), "");
+    assert_eq!(
+        plan.report(&func),
+        "arena 128 bytes, lower bound 128\n\
+         while: %0 at param x; %1 at arena 64 [128 live]\n  \
+         condition: arena 64 bytes, lower bound 64\n    \
+         compare: %1 at arena 0 [64 live]\n  \
+         body: arena 0 bytes, lower bound 0\n    \
+         exponential: %0 at param p0 [0 live]\n    \
+         subtract: %2 at param p1 [0 live]\n"
+    );
 }

@@ -144,11 +144,32 @@ def margins():
         layer.case("distance", N.TripletMarginWithDistanceLoss(distance_function=distance, swap=True, margin=0.5), a, p, n)
 
 
+def ctc():
+    x = real((7, 3, 5), 678)
+    # Through `log_softmax`: what PyTorch calls the gradient by log-probabilities is one only behind it.
+    call = lambda module, x, y, n_x, n_y: module(x.log_softmax(-1), y, n_x, n_y)
+    y = torch.tensor([[1, 2, 2, 4], [3, 3, 1, 1], [4, 1, 2, 3]])
+    lengths = torch.tensor([7, 7, 7]), torch.tensor([4, 2, 3])
+    with nn.layer("CTCLoss") as layer:
+        every_reduction(layer, "default", N.CTCLoss, x, y, *lengths, call=call)
+        layer.case("shorter", N.CTCLoss(reduction="none"), x, y, torch.tensor([6, 3, 4]), torch.tensor([3, 2, 1]), call=call)
+        layer.case("blank", N.CTCLoss(blank=4), x, y % 4, *lengths, call=call)
+        layer.case("empty", N.CTCLoss(reduction="none"), x, y, torch.tensor([7, 5, 7]), torch.tensor([0, 2, 0]), call=call)
+        flat = torch.cat([row[:n] for row, n in zip(y, lengths[1])])
+        layer.case("flat", N.CTCLoss(), x, flat, *lengths, call=call)
+        layer.case("single", N.CTCLoss(), x[:, 0], y[0], torch.tensor(7), torch.tensor(4), call=call)
+        # Two examples that no alignment fits.
+        short = torch.tensor([3, 7, 2]), torch.tensor([4, 2, 3])
+        layer.case("infinite", N.CTCLoss(reduction="none"), x, y, *short, call=call, wrt=[])
+        layer.case("zero_infinity", N.CTCLoss(zero_infinity=True), x, y, *short, call=call)
+
+
 def generate():
     regression()
     probability()
     classes()
     margins()
+    ctc()
 
 
 if __name__ == "__main__":

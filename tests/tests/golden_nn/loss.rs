@@ -78,6 +78,7 @@ pub(crate) fn cases() -> Vec<Case> {
             TripletMarginWithDistanceLoss::new().distance_function(distance).swap(true).margin(0.5)
         };
     });
+    cases.extend(alignments());
     cases
 }
 
@@ -117,5 +118,24 @@ fn pairs() -> Vec<Case> {
         pair("MultiLabelSoftMarginLoss", "weight", || MultiLabelSoftMarginLoss::new().weight(weight())),
         pair("HingeEmbeddingLoss", "margin", || HingeEmbeddingLoss::new().margin(0.5)),
         pair("SoftMarginLoss", "hard", || SoftMarginLoss::new().reduction(Reduction::None)).elementwise(),
+    ]
+}
+
+/// `CTCLoss` takes logits here: what PyTorch calls the gradient by log-probabilities is one only behind `log_softmax`.
+fn alignments() -> Vec<Case> {
+    let ctc = |name, build: fn() -> CTCLoss| {
+        case_with("CTCLoss", name, build, |loss, x| loss.forward(&x[0].log_softmax(-1), &x[1], &x[2], &x[3]))
+    };
+    vec![
+        ctc("default_mean", CTCLoss::new),
+        ctc("default_sum", || CTCLoss::new().reduction(Reduction::Sum)),
+        ctc("default_none", || CTCLoss::new().reduction(Reduction::None)),
+        ctc("shorter", || CTCLoss::new().reduction(Reduction::None)),
+        ctc("blank", || CTCLoss::new().blank(4)),
+        ctc("empty", || CTCLoss::new().reduction(Reduction::None)),
+        ctc("flat", CTCLoss::new),
+        ctc("single", CTCLoss::new),
+        ctc("infinite", || CTCLoss::new().reduction(Reduction::None)),
+        ctc("zero_infinity", || CTCLoss::new().zero_infinity(true)),
     ]
 }

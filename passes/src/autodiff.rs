@@ -33,6 +33,7 @@
 
 use nnc_ir::{Builder, DType, Diagnostic, Func, FuncResult, Graph, Location, Node, ParamKind, Value};
 
+use crate::control::merge;
 use crate::inline::inline;
 
 pub mod coverage;
@@ -72,6 +73,8 @@ pub fn value_and_grad(func: &Func, wrt: &[usize], loss: usize) -> Result<Func, V
         results.push(FuncResult { name, donates: None });
     }
     graph.set_results(values);
+    // The forward scans that keep values for the backward pass take the place of those without.
+    let graph = merge(&graph).map_err(|fault| vec![fault])?;
     Ok(Func { name: func.name.clone(), params: func.params.clone(), results, graph })
 }
 

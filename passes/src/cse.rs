@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Two nodes compute the same if op, attributes and operands are equal; ops are pure, so that is enough. Barriers are
-//! never merged, and nodes with regions are left alone. The first node's location is kept.
+//! never merged, and nodes with regions are left to
+//! [`control`](mod@crate::control). The first node's location is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;

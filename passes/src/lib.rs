@@ -6,6 +6,7 @@
 pub mod autodiff;
 pub mod canonicalize;
 pub mod const_fold;
+pub mod control;
 pub mod cost;
 pub mod cse;
 pub mod dce;

@@ -91,6 +91,7 @@ pub fn train_step(func: &Func, loss: usize, spec: impl Into<StepSpec>) -> Result
     }
     check_names(&params, &results.results)?;
     graph.set_results(results.values);
+    let graph = crate::control::merge(&graph).map_err(|fault| vec![fault])?;
     Ok(Func { name: func.name.clone(), params, results: results.results, graph })
 }
 

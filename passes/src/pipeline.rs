@@ -1,7 +1,7 @@
 //! The pipeline: every pass by name, and the one place that holds their order.
 //!
 //! ```text
-//! verify → inline → erase_markers → (canonicalize → const_fold → cse → simplify → dce)*
+//! verify → inline → erase_markers → (canonicalize → const_fold → cse → control → simplify → dce)*
 //!   → layout → const_fold → dce → fuse
 //! ```
 //!
@@ -54,6 +54,8 @@ passes! {
         |func, _| with_graph(func, crate::canonicalize::canonicalize);
     const_fold: "compute what depends on constants alone",
         |func, _| with_graph(func, crate::const_fold::const_fold);
+    control: "make loops and branches smaller: merge, resolve, hoist, trim",
+        |func, _| with_graph(func, crate::control::control);
     cse: "merge nodes that compute the same",
         |func, _| with_graph(func, |graph| Ok(crate::cse::cse(graph)));
     dce: "remove nodes that no result depends on",
@@ -125,7 +127,7 @@ impl Default for OptLevel {
 
 /// The order of the passes: the only place that knows it.
 pub fn pipeline(opt: OptLevel) -> Vec<Step> {
-    let clean_up = ["canonicalize", "const_fold", "cse", "simplify", "dce"].map(named).to_vec();
+    let clean_up = ["canonicalize", "const_fold", "cse", "control", "simplify", "dce"].map(named).to_vec();
     let mut steps: Vec<Step> = ["verify", "inline", "erase_markers"].map(named).map(Step::Once).to_vec();
     match opt.level {
         0 => steps.push(Step::Once(named("dce"))),

@@ -4,7 +4,7 @@
 //! innermost first, and then to the graph that owns them. A pass leaves the parameters of a region as they are, and the
 //! number of its results.
 
-use nnc_ir::{Diagnostic, Graph, Node, NodeData, Op, Rewriter};
+use nnc_ir::{Diagnostic, Graph, Node, NodeData, Op, Rewriter, Value};
 
 /// Whether the node runs its regions as steps or branches: a fusion's region is one kernel instead.
 pub fn is_control(op: &Op) -> bool {
@@ -58,4 +58,28 @@ fn copy_with(rewriter: &mut Rewriter<'_>, node: Node, regions: Vec<Graph>) {
     let types = data.results().map(|result| graph.ty(result).clone()).collect();
     let copied = rewriter.graph_mut().push_typed(data.op.clone(), &operands, regions, types, data.location.clone());
     rewriter.map_results(node, copied);
+}
+
+/// The part of `graph` that its results need, as a graph of the given parameters. They may be any values: what defines
+/// them is left out.
+pub(crate) fn graph_of(graph: &Graph, params: &[Value]) -> Graph {
+    let mut rewriter = Rewriter::without_params(graph);
+    let params: Vec<(Value, Value)> = params.iter().map(|&param| (param, rewriter.param(param))).collect();
+    let is_param = |value: Value| params.iter().find(|(old, _)| *old == value);
+    let mut needed = vec![false; graph.n_values()];
+    graph.results().iter().for_each(|result| needed[result.idx()] = true);
+    for (_, data) in graph.nodes().rev() {
+        if data.results().any(|result| needed[result.idx()] && is_param(result).is_none()) {
+            data.operands.iter().for_each(|operand| needed[operand.idx()] = true);
+        }
+    }
+    for (node, data) in graph.nodes() {
+        if data.results().any(|result| needed[result.idx()] && is_param(result).is_none()) {
+            rewriter.copy(node);
+            for &(old, new) in data.results().filter_map(is_param) {
+                rewriter.map(old, new);
+            }
+        }
+    }
+    rewriter.finish()
 }

@@ -4,10 +4,11 @@
 //! exists only if it ran, so keeping it would mean zeros of the same size from the other.
 
 use nnc_ir::builder::Built;
-use nnc_ir::{Builder, Graph, Location, Rewriter, Value};
+use nnc_ir::{Builder, Graph, Location, Value};
 
 use super::{Cotangents, Site};
 use crate::autodiff::vjp as differentiate;
+use crate::regions::graph_of;
 
 pub(super) fn cond(mut site: Site<'_>) -> Built<Cotangents> {
     let data = site.b.graph().def(site.result).clone();
@@ -77,28 +78,4 @@ impl Branch {
         self.graph.set_results(results);
         Ok(graph_of(&self.graph, &self.params))
     }
-}
-
-/// The part of `graph` that its results need, as a graph of the given parameters. They may be any values: what defines
-/// them is left out.
-pub(super) fn graph_of(graph: &Graph, params: &[Value]) -> Graph {
-    let mut rewriter = Rewriter::without_params(graph);
-    let params: Vec<(Value, Value)> = params.iter().map(|&param| (param, rewriter.param(param))).collect();
-    let is_param = |value: Value| params.iter().find(|(old, _)| *old == value);
-    let mut needed = vec![false; graph.n_values()];
-    graph.results().iter().for_each(|result| needed[result.idx()] = true);
-    for (_, data) in graph.nodes().rev() {
-        if data.results().any(|result| needed[result.idx()] && is_param(result).is_none()) {
-            data.operands.iter().for_each(|operand| needed[operand.idx()] = true);
-        }
-    }
-    for (node, data) in graph.nodes() {
-        if data.results().any(|result| needed[result.idx()] && is_param(result).is_none()) {
-            rewriter.copy(node);
-            for &(old, new) in data.results().filter_map(is_param) {
-                rewriter.map(old, new);
-            }
-        }
-    }
-    rewriter.finish()
 }

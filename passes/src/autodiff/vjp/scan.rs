@@ -9,7 +9,7 @@
 //! The body and its gradient are one graph first, the *joint* graph of a step. What its second half needs of the first is
 //! read again where it is there anyway (slices, invariants, stacked outputs), computed again where that is a matter of
 //! a few cheap ops, and otherwise stacked by a second forward scan, equal to the first but for more outputs, which takes
-//! its place in the end ([`crate::control`]). What to stack is the smallest cut between what must be kept and what is
+//! its place in the end ([`mod@crate::control`]). What to stack is the smallest cut between what must be kept and what is
 //! needed (`residuals`).
 //!
 //! The cotangent of an invariant is the sum over all steps. If the step's term is a contraction or a sum, the sum is one
@@ -20,11 +20,11 @@ use nnc_ir::builder::Built;
 use nnc_ir::ops::ScanAttrs;
 use nnc_ir::{Builder, Graph, Value};
 
-use super::cond::graph_of;
 use super::{Cotangents, Site};
 use crate::autodiff::flow::Flow;
 use crate::autodiff::reach::{region_ancestors, region_dependents};
 use crate::autodiff::vjp as differentiate;
+use crate::regions::graph_of;
 
 mod residuals;
 mod sums;

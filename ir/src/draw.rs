@@ -155,6 +155,9 @@ fn op_shape(func: &Func, node: Node) -> Shape {
         Op::Reduce(attrs) => format!("reduce {}", attrs.kind.name()),
         Op::Compare(direction) => format!("compare {}", direction.name()),
         Op::Fusion(kind) => format!("fusion {}", kind.name()),
+        Op::Scan(attrs) => {
+            format!("scan of {} steps{}", attrs.length, if attrs.reverse { ", backward" } else { "" })
+        }
         op => op.mnemonic().to_string(),
     };
     if splats.iter().any(Option::is_some) {

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use nnc_ir::{Bindings, Constant, Diagnostic, Func, FuncParam, FuncResult, Op, ParamKind, Rewriter, TensorData};
+use nnc_ir::{Bindings, Constant, Diagnostic, Func, FuncParam, FuncResult, Graph, Op, ParamKind, Rewriter, TensorData};
 
 /// The function with every symbol of its parameters bound.
 ///
@@ -40,14 +40,29 @@ pub fn specialize(func: &Func, bindings: &Bindings) -> Result<Func, Diagnostic> 
         return Err(Diagnostic::new(func_location(func), message));
     }
     let graph = func.graph.substitute(bindings)?;
-    if let Some((_, data)) = graph.nodes().find(|(_, data)| data.results().any(|r| graph.ty(r).n_elements().is_none()))
-    {
-        // A symbol that stands in no parameter, or more elements than fit a machine word.
-        let ty = graph.ty(data.first_result);
-        let message = format!("{}: the result has type {ty}, expected a fixed size", data.op.mnemonic());
-        return Err(Diagnostic::new(data.location.clone(), message));
-    }
+    check_sizes(&graph)?;
     Ok(Func { graph, ..func.clone() })
+}
+
+/// Checks that nothing in the graph or its regions has a symbol that stands in no parameter, or more elements than fit
+/// a machine word.
+fn check_sizes(graph: &Graph) -> Result<(), Diagnostic> {
+    for (_, data) in graph.nodes() {
+        let fault = |what: String| {
+            let message = format!("{}: {what}, expected a fixed size", data.op.mnemonic());
+            Err(Diagnostic::new(data.location.clone(), message))
+        };
+        if let Some(result) = data.results().find(|&result| graph.ty(result).n_elements().is_none()) {
+            return fault(format!("the result has type {}", graph.ty(result)));
+        }
+        if let Op::Scan(attrs) = &data.op
+            && attrs.length.as_const().is_none()
+        {
+            return fault(format!("the length is {}", attrs.length));
+        }
+        data.regions.iter().try_for_each(check_sizes)?;
+    }
+    Ok(())
 }
 
 /// The function with its weights as constants: trainable parameters, and state that nothing updates, take the value
@@ -141,7 +156,7 @@ fn func_location(func: &Func) -> nnc_ir::Location {
 #[cfg(test)]
 mod tests {
     use nnc_ir::ops::DotAttrs;
-    use nnc_ir::{Builder, DType, Dim, Graph, Location, Shape, TensorType};
+    use nnc_ir::{Builder, DType, Dim, Location, Shape, TensorType};
 
     use super::*;
 

@@ -3,6 +3,7 @@
 import torch
 
 import functional
+import interchange
 import models
 import nn
 import nn_activation
@@ -15,6 +16,7 @@ import nn_linear
 import nn_loss
 import nn_norm
 import nn_pool
+import nn_recurrent
 import ops
 import optim
 
@@ -23,6 +25,7 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     models.generate()
     functional.generate()
+    interchange.generate()
     ops.generate()
     optim.generate()
     nn.names()
@@ -36,3 +39,4 @@ if __name__ == "__main__":
     nn_loss.generate()
     nn_norm.generate()
     nn_pool.generate()
+    nn_recurrent.generate()

@@ -21,6 +21,7 @@ mod linear;
 mod loss;
 mod norm;
 mod pool;
+mod recurrent;
 
 fn families() -> Vec<Vec<Case>> {
     vec![
@@ -34,6 +35,7 @@ fn families() -> Vec<Vec<Case>> {
         container::cases(),
         embedding::cases(),
         loss::cases(),
+        recurrent::cases(),
     ]
 }
 

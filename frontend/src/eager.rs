@@ -6,8 +6,12 @@ use nnc_ir::{Diagnostic, Location, Op, TensorData, interp};
 
 use crate::tensor::{Repr, Tensor};
 
-/// The result of `op` on concrete operands.
-pub(crate) fn evaluate(op: Op, operands: &[&Tensor], caller: &'static Caller<'static>) -> Result<Tensor, Diagnostic> {
+/// The results of `op` on concrete operands.
+pub(crate) fn evaluate(
+    op: Op,
+    operands: &[&Tensor],
+    caller: &'static Caller<'static>,
+) -> Result<Vec<Tensor>, Diagnostic> {
     let fault = |message: String| Diagnostic::new(Location::at(caller.file(), caller.line(), caller.column()), message);
     let operands = operands
         .iter()
@@ -17,7 +21,6 @@ pub(crate) fn evaluate(op: Op, operands: &[&Tensor], caller: &'static Caller<'st
             Repr::Poisoned(fault) => Err((**fault).clone()),
         })
         .collect::<Result<Vec<&TensorData>, _>>()?;
-    let mut results =
-        interp::eval(&op, &operands, &[]).map_err(|error| fault(format!("{}: {error}", op.mnemonic())))?;
-    Ok(Tensor::from_data(results.remove(0)))
+    let results = interp::eval(&op, &operands, &[]).map_err(|error| fault(format!("{}: {error}", op.mnemonic())))?;
+    Ok(results.into_iter().map(Tensor::from_data).collect())
 }

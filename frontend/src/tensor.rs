@@ -23,6 +23,7 @@ mod create;
 mod elementwise;
 mod index;
 mod movement;
+mod order;
 mod print;
 mod reduce;
 mod tensors;
@@ -241,14 +242,23 @@ pub(crate) fn apply(op: Op, operands: &[&Tensor]) -> Tensor {
     if let Some(poisoned) = operands.iter().find(|operand| operand.is_poisoned()) {
         return (*poisoned).clone();
     }
+    apply_all(op, operands).swap_remove(0)
+}
+
+/// [`apply`] for an op of as many results as operands.
+#[track_caller]
+pub(crate) fn apply_all(op: Op, operands: &[&Tensor]) -> Vec<Tensor> {
+    if let Some(poisoned) = operands.iter().find(|operand| operand.is_poisoned()) {
+        return vec![(*poisoned).clone(); operands.len()];
+    }
     let caller = Caller::caller();
     let result = match trace::is_active() {
         true => trace::push(op, operands, caller),
         false => eager::evaluate(op, operands, caller),
     };
     match result {
-        Ok(tensor) => tensor,
-        Err(diagnostic) => record(diagnostic),
+        Ok(tensors) => tensors,
+        Err(diagnostic) => vec![record(diagnostic); operands.len().max(1)],
     }
 }
 

@@ -413,14 +413,15 @@ pub(crate) fn is_active() -> bool {
 }
 
 /// Appends a node for something done at `caller`.
-pub(crate) fn push(op: Op, operands: &[&Tensor], caller: &'static Caller<'static>) -> Result<Tensor, Diagnostic> {
+pub(crate) fn push(op: Op, operands: &[&Tensor], caller: &'static Caller<'static>) -> Result<Vec<Tensor>, Diagnostic> {
     with(|state| {
         let location = state.locate(caller);
         let values: Vec<Value> =
             operands.iter().map(|operand| state.value(operand, &location)).collect::<Result<_, _>>()?;
         let frame = state.top();
-        let value = frame.graph.op(op, &values, location)?;
-        Ok(frame.tensor(value))
+        let node = frame.graph.push(op, &values, location)?;
+        let results = frame.graph.node(node).results();
+        Ok(results.map(|result| frame.tensor(result)).collect())
     })
 }
 

@@ -124,8 +124,29 @@ def contractions():
     write("einsum", lambda x, y: torch.einsum("aik,kja->ij", x, y), {"x": x, "y": y}, ["x", "y"])
 
 
+def orders():
+    x = data.symmetric((3, 7), 420, 2.0)
+    ties = torch.tensor([[1.0, 3.0, 3.0, 2.0, 3.0, -1.0, 3.0], [2.0, 2.0, 1.0, 1.0, 0.0, 4.0, 4.0], [0.0, -0.0, 5.0, 5.0, 5.0, -0.0, 0.0]])
+    for dim in (0, 1):
+        write(f"cumsum_dim{dim}", lambda x: x.cumsum(dim), {"x": x}, ["x"])
+        write(f"cumprod_dim{dim}", lambda x: x.cumprod(dim), {"x": x}, ["x"])
+        write(f"logcumsumexp_dim{dim}", lambda x: x.logcumsumexp(dim), {"x": x * 20.0}, ["x"])
+        write(f"sort_dim{dim}", lambda x: x.sort(dim=dim, stable=True).values, {"x": x}, ["x"])
+    zeros = x.clone()
+    zeros[0, 2] = zeros[1, 1] = zeros[1, 4] = 0.0
+    write("cumprod_zeros", lambda x: x.cumprod(1), {"x": zeros}, ["x"])
+    write("cummax", lambda x: x.cummax(1).values, {"x": ties}, ["x"])
+    write("cummin", lambda x: x.cummin(1).values, {"x": ties}, ["x"])
+    write("sort_descending", lambda x: x.sort(dim=1, descending=True, stable=True).values, {"x": ties}, ["x"])
+    write("topk3", lambda x: x.topk(3, 1).values, {"x": x}, ["x"])
+    write("topk2_smallest", lambda x: x.topk(2, 0, largest=False).values, {"x": x}, ["x"])
+    write("kthvalue4", lambda x: x.kthvalue(4, 1).values, {"x": x}, ["x"])
+    write("median_dim1", lambda x: x.median(1).values, {"x": x[:, :6]}, ["x"])
+
+
 def generate():
     rows()
+    orders()
     activations()
     losses()
     contractions()

@@ -3,6 +3,7 @@
 import itertools
 
 import torch
+import torch.nn.functional as F
 
 import data
 
@@ -273,9 +274,69 @@ def contractions():
         write(f"dot_general_{name}", "dot_general", lambda x, y: torch.einsum(equation, x, y), inputs, attrs, wrt=["lhs", "rhs"])
 
 
+def windows():
+    """Pooling, and the gradient of max pooling, over `[N, C, H, W]` or `[N, C, L]`."""
+    x = data.symmetric((2, 3, 7, 9), 560, 2.0)
+    ties = torch.round(data.symmetric((1, 2, 6, 8), 561, 1.5))
+    around = lambda pads: "padding = [" + ", ".join(f"[{low}, {high}]" for low, high in [(0, 0), (0, 0), *pads]) + "]"
+    shape = lambda name, values: f"{name} = [{', '.join(map(str, [1, 1, *values]))}]"
+    cases = {
+        "square": (x, dict(kernel_size=2), "kind = max, " + shape("window", (2, 2)) + ", " + shape("stride", (2, 2))),
+        "overlapping": (
+            x,
+            dict(kernel_size=3, stride=2, padding=1),
+            "kind = max, " + shape("window", (3, 3)) + ", " + shape("stride", (2, 2)) + ", " + around([(1, 1), (1, 1)]),
+        ),
+        "dilated": (
+            x,
+            dict(kernel_size=(2, 3), stride=1, padding=(1, 0), dilation=(3, 2)),
+            "kind = max, " + shape("window", (2, 3)) + ", " + shape("dilation", (3, 2)) + ", " + around([(1, 1), (0, 0)]),
+        ),
+        "ties": (ties, dict(kernel_size=3, stride=1), "kind = max, " + shape("window", (3, 3))),
+        # The last window reaches one row beyond the image.
+        "ceil": (
+            x,
+            dict(kernel_size=2, stride=2, ceil_mode=True),
+            "kind = max, " + shape("window", (2, 2)) + ", " + shape("stride", (2, 2)) + ", " + around([(0, 1), (0, 1)]),
+        ),
+    }
+    for name, (image, options, attrs) in cases.items():
+        pool = lambda x: F.max_pool2d(x, **options)
+        write(f"reduce_window_max_{name}", "reduce_window", pool, {"x": image}, attrs, wrt=["x"])
+        out, picks = F.max_pool2d(image, **options, return_indices=True)
+        source = data.symmetric(out.shape, 562, 1.0)
+        planes = lambda t: t.flatten(2)
+        unpool = lambda x, s: torch.zeros_like(planes(x)).scatter_add(2, planes(picks), planes(s)).view_as(x)
+        write(f"select_and_scatter_{name}", "select_and_scatter", unpool, {"x": image, "source": source}, attrs, wrt=["source"])
+    sums = lambda x: F.avg_pool2d(x, (3, 2), stride=(2, 1), padding=(1, 0), divisor_override=1)
+    attrs = "kind = sum, " + shape("window", (3, 2)) + ", " + shape("stride", (2, 1)) + ", " + around([(1, 1), (0, 0)])
+    write("reduce_window_sum", "reduce_window", sums, {"x": x}, attrs, wrt=["x"])
+    smallest = lambda x: -F.max_pool1d(-x, 3, stride=2)
+    line = data.symmetric((2, 3, 11), 563, 2.0)
+    write("reduce_window_min", "reduce_window", smallest, {"x": line}, "kind = min, window = [1, 1, 3], stride = [1, 1, 2]", wrt=["x"])
+
+
+def orders():
+    x = data.symmetric((4, 9), 564, 2.0)
+    for dim in (0, 1):
+        write(f"cumulative_sum_dim{dim}", "cumulative", lambda x: x.cumsum(dim), {"x": x}, f"kind = sum, dim = {dim}", wrt=["x"])
+        write(f"cumulative_prod_dim{dim}", "cumulative", lambda x: x.cumprod(dim), {"x": x}, f"kind = prod, dim = {dim}", wrt=["x"])
+    write("cumulative_sum_reverse", "cumulative", lambda x: x.flip(1).cumsum(1).flip(1), {"x": x}, "kind = sum, dim = 1, reverse = true", wrt=["x"])
+    write("cumulative_max", "cumulative", lambda x: x.cummax(1).values, {"x": torch.round(x)}, "kind = max, dim = 1", wrt=["x"])
+    write("cumulative_min", "cumulative", lambda x: x.cummin(0).values, {"x": torch.round(x)}, "kind = min, dim = 0", wrt=["x"])
+    awkward = f32(AWKWARD)
+    write("sort", "sort", lambda x: x.sort(stable=True).values, {"x": awkward}, "dim = 0")
+    write("sort_descending", "sort", lambda x: x.sort(descending=True, stable=True).values, {"x": awkward}, "dim = 0, descending = true")
+    write("sort_dim1", "sort", lambda x: x.sort(1).values, {"x": x}, "dim = 1", wrt=["x"])
+    whole = torch.tensor([[3, -1, 2**31 - 1], [0, 7, -(2**31)]], dtype=I32)
+    write("sort_i32", "sort", lambda x: x.sort(0).values, {"x": whole}, "dim = 0")
+
+
 def generate():
     unary()
     binary()
     reductions()
     indexing()
     contractions()
+    windows()
+    orders()

@@ -74,7 +74,13 @@ fn scale(func: &Func, elementwise: Scale) -> Scale {
     let (_, node) =
         func.graph.nodes().find(|(_, node)| !matches!(node.op, Op::Param(_))).expect("an op's function has a node");
     match node.op {
-        Op::Reduce(_) | Op::DotGeneral(_) | Op::Scatter(_) | Op::Gather(_) => Scale::Tensor,
+        Op::Reduce(_)
+        | Op::ReduceWindow(_)
+        | Op::SelectAndScatter(_)
+        | Op::Cumulative(_)
+        | Op::DotGeneral(_)
+        | Op::Scatter(_)
+        | Op::Gather(_) => Scale::Tensor,
         _ => elementwise,
     }
 }

@@ -7,7 +7,7 @@
 mod harness;
 mod support;
 
-use harness::{Numbers, check, check_graph};
+use harness::{Numbers, check, check_graph, lowered};
 use nnc_ir::ops::{CumulativeAttrs, ReduceKind, ReduceWindowAttrs, SortAttrs};
 use nnc_ir::{Builder, DType, Graph, Location, Scalar, Shape, TensorData, TensorType, Value};
 
@@ -230,4 +230,41 @@ fn slices_at_a_run_time_start() {
             vec![slice, b.dynamic_update_slice(x[0], x[1], &starts).expect("fits")]
         });
     }
+}
+
+/// The schedule of the last kernel that the function's nodes are lowered to.
+fn schedule(text: &str) -> String {
+    lowered(text).last().expect("a node").schedule.to_string()
+}
+
+#[test]
+fn windows_are_vectors() {
+    // Pooling, its gradient (four elements of each window together), and the gradient of overlapping means.
+    let pool = "window = [1, 2, 2], stride = [1, 2, 2]} : f32[6, 14, 14]";
+    let text = format!(
+        "func @f(%x: f32[6, 28, 28]) -> (r: f32[6, 14, 14]) {{\n  %0 = reduce_window %x {{kind = max, {pool}\n  return %0\n}}"
+    );
+    assert!(schedule(&text).starts_with("pointwise 84x14 by 16"), "{}", schedule(&text));
+    let pool = "window = [1, 2, 2], stride = [1, 2, 2]} : f32[6, 28, 28]";
+    let text = format!(
+        "func @f(%x: f32[6, 28, 28], %s: f32[6, 14, 14]) -> (r: f32[6, 28, 28]) {{\n  %0 = select_and_scatter %x, %s {{kind = max, {pool}\n  return %0\n}}"
+    );
+    assert!(schedule(&text).starts_with("pointwise 84x14 by 16"), "{}", schedule(&text));
+}
+
+#[test]
+fn gaps_between_elements_are_known() {
+    check(
+        "func @f(%x: f32[5, 9], %v: f32[]) -> (r: f32[13, 26]) {
+  %0 = pad %x, %v {low = [2, 1], high = [-2, 0], interior = [2, 2]} : f32[13, 26]
+  %1 = reduce_window %0 {kind = sum, window = [3, 3], padding = [[1, 1], [1, 1]]} : f32[13, 26]
+  %2 = fusion %x, %v {kind = pointwise} (%x: f32[5, 9], %v: f32[]) {
+    %0 = pad %x, %v {low = [0, 0], high = [1, 1], interior = [1, 1]} : f32[10, 18]
+    %1 = reverse %0 {dims = [1]} : f32[10, 18]
+    %2 = negate %1 : f32[10, 18]
+    return %2
+  } : f32[10, 18]
+  return %0
+}",
+    );
 }

@@ -1,8 +1,8 @@
 //! What a node costs: floating-point operations, and bytes read and written, from its types alone.
 //!
 //! An elementwise op counts 1 an element, a transcendental [`TRANSCENDENTAL_FLOPS`], a contraction 2 a product (an fma
-//! counts 2), a reduction 1 an element folded. Views and leaves compute nothing. Bytes are the lower bound of one
-//! launch: each operand read once, each result written once.
+//! counts 2), a reduction 1 an element folded, a window 1 for each of its elements, a sort 1 a comparison of its
+//! network. Views and leaves compute nothing. Bytes are the lower bound of one launch: each operand read once, each result written once.
 
 use nnc_ir::ops::{Tolerance, Trait};
 use nnc_ir::{Graph, Node, Op, TensorType};
@@ -38,6 +38,13 @@ pub fn flops(op: &Op, operands: &[&TensorType], results: &[&TensorType], regions
         }
         Op::Reduce(_) => elements(operands.first()?)?,
         Op::Scatter(_) => elements(operands.get(2)?)?,
+        Op::ReduceWindow(attrs) => elements(result?)?.saturating_mul(attrs.n_taps() as u64),
+        Op::SelectAndScatter(attrs) => elements(operands.get(1)?)?.saturating_mul(attrs.n_taps() as u64),
+        // Comparisons of a sorting network.
+        Op::Sort(attrs) => {
+            let steps = u64::from(operands.first()?.shape[attrs.dim].as_const()?.max(1).ilog2()) + 1;
+            elements(operands[0])?.saturating_mul(steps * (steps + 1) / 4 + 1)
+        }
         op if op.has(Trait::Elementwise) => elements(result?)?.saturating_mul(element_flops(op)),
         op if op.has(Trait::Movement) => 0,
         _ => elements(result?)?,

@@ -9,7 +9,7 @@
 //! where a vector meets it. What cannot be had that way says why ([`Stop`]), and the caller takes another way: scalar
 //! loops, or a buffer for the value in question.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use nnc_ir::ops::Op;
 use nnc_ir::{DType, Scalar, Value};
@@ -76,17 +76,22 @@ pub(super) struct Trace {
     pub(super) opaque: BTreeSet<usize>,
     /// Where the iteration space is best cut: pads and concatenations change their source there.
     pub(super) breaks: BTreeSet<(usize, i64)>,
+    /// For each dimension, how many elements must be walked together so that quotients of their indices are known.
+    pub(super) steps: BTreeMap<usize, i64>,
     /// Expensive values computed, with their index.
     pub(super) expensive: Vec<(Value, Vec<Affine>)>,
     /// Instructions that loops inside an evaluation repeat, beyond the first time.
     pub(super) repeated: usize,
 }
 
-/// One dimension of the iteration space.
+/// One dimension of the iteration space. Its index is `origin + step * number`, where the number is what loops count.
 #[derive(Clone, Debug)]
 struct Dim {
+    /// Range of the number.
     range: Range,
     place: Option<Place>,
+    step: i64,
+    origin: i64,
 }
 
 /// Where the elements of a result lie in its buffer: from `starts` on in a dense tensor of `extents`.
@@ -158,6 +163,8 @@ impl<'r> Cx<'r> {
             .map(|(first, end)| Dim {
                 range: (first, end - 1),
                 place: (end - first == 1).then(|| Place { index: Index::constant(first), lane: 0 }),
+                step: 1,
+                origin: 0,
             })
             .collect();
         self.space += 1;
@@ -169,8 +176,16 @@ impl<'r> Cx<'r> {
 
     /// The index along a dimension.
     pub(super) fn coord(&self, dim: usize) -> Affine {
-        let (first, last) = self.dims[dim].range;
-        if first == last { Affine::constant(first) } else { Affine::dim(dim) }
+        let Dim { range: (first, last), step, origin, .. } = self.dims[dim];
+        let number = if first == last { Affine::constant(first) } else { Affine::dim(dim) };
+        number.scaled(step).plus_const(origin)
+    }
+
+    /// Makes the current element of each dimension number `step * number + origin`.
+    pub(super) fn set_phase(&mut self, phase: &[(i64, i64)]) {
+        for (dim, &(step, origin)) in self.dims.iter_mut().zip(phase) {
+            (dim.step, dim.origin) = (step, origin);
+        }
     }
 
     /// The index along each dimension.
@@ -371,11 +386,22 @@ impl<'r> Cx<'r> {
         self.b.add(base, offset)
     }
 
+    /// Notes that the quotient of an index by a small divisor is known among every so many elements of a dimension.
+    pub(super) fn note_step(&mut self, coord: &Affine, divisor: i64) {
+        let mut rest = coord.terms.iter().filter(|(_, coefficient)| coefficient % divisor != 0);
+        if let (Some(&(Var::Dim(dim), coefficient)), None) = (rest.next(), rest.next()) {
+            let step = divisor / gcd(coefficient, divisor);
+            let known = self.trace.steps.entry(dim as usize).or_insert(1);
+            *known = *known / gcd(*known, step) * step;
+        }
+    }
+
     /// Quotient and remainder of an index. Where they are not affine this computes them, in scalar registers only.
     pub(super) fn split(&mut self, coord: &Affine, divisor: i64) -> Eval<(Affine, Affine)> {
         if let Some(parts) = coord.split(divisor, &|var| self.range_of(var)) {
             return Ok(parts);
         }
+        self.note_step(coord, divisor);
         if !self.is_bound(coord) || self.varies(coord) {
             self.trace.opaque.extend(coord.dims());
             return Err(Stop::Scalar);
@@ -719,4 +745,13 @@ fn has_own_kernel(op: &Op) -> bool {
             | Op::DynamicUpdateSlice
             | Op::Fusion(_)
     )
+}
+
+/// Greatest common divisor of two numbers other than 0.
+fn gcd(lhs: i64, rhs: i64) -> i64 {
+    let (mut lhs, mut rhs) = (lhs.abs(), rhs.abs());
+    while rhs != 0 {
+        (lhs, rhs) = (rhs, lhs % rhs);
+    }
+    lhs
 }

@@ -2,8 +2,12 @@
 //!
 //! Results of one shape share a loop nest. Dimensions merge where all accesses allow it, the innermost loop is
 //! vectorized where every lane's address follows from the first one's, and concatenations and pads cut the iteration
-//! space into pieces whose source is known. Nests of different shapes (horizontal fusion) become ranges of one parallel
+//! space into pieces whose source is known. Where an element's source depends on its index modulo a small number (windows
+//! in steps, gaps between elements), so many elements are computed together: then each has a source of its own kind, what
+//! they have in common is computed once, and the lanes of a vector are all of one kind. Nests of different shapes (horizontal fusion) become ranges of one parallel
 //! loop, or run one after the other if they are small.
+
+use std::collections::BTreeMap;
 
 use nnc_ir::Value;
 
@@ -25,10 +29,68 @@ const BLOCK_NS: f64 = 4_000.0;
 /// Results and where they go.
 pub(super) type Outs = Vec<(Value, BufferId)>;
 
+/// Most elements that are computed together.
+const MAX_PHASES: i64 = 16;
+
+/// Most of them along one dimension.
+const MAX_STEP: i64 = 4;
+
+/// A part of an iteration space: along each dimension the numbers of a range, each standing for `step` elements.
+#[derive(Clone, Debug)]
+struct Space {
+    ranges: Vec<(i64, i64)>,
+    steps: Vec<i64>,
+}
+
+impl Space {
+    fn whole(extents: &[usize]) -> Self {
+        Self { ranges: extents.iter().map(|&extent| (0, extent as i64)).collect(), steps: vec![1; extents.len()] }
+    }
+
+    /// The whole space in steps of `steps`, and what is left at the end of each dimension.
+    fn in_steps(extents: &[usize], steps: &BTreeMap<usize, i64>) -> Vec<Self> {
+        let mut main = Self::whole(extents);
+        let mut rests = Vec::new();
+        for (&dim, &step) in steps {
+            let count = main.ranges[dim].1 / step;
+            if !(2..=MAX_STEP).contains(&step) || count == 0 || main.n_phases() * step > MAX_PHASES {
+                continue;
+            }
+            let mut rest = Self::whole(extents);
+            for (other, range) in rest.ranges.iter_mut().enumerate().take(dim) {
+                range.1 = main.ranges[other].1 * main.steps[other];
+            }
+            rest.ranges[dim].0 = count * step;
+            if rest.ranges[dim].0 < rest.ranges[dim].1 {
+                rests.push(rest);
+            }
+            (main.ranges[dim].1, main.steps[dim]) = (count, step);
+        }
+        [vec![main], rests].concat()
+    }
+
+    fn n_phases(&self) -> i64 {
+        self.steps.iter().product()
+    }
+
+    /// For each of the elements that a number stands for, step and origin along each dimension.
+    fn phases(&self) -> Vec<Vec<(i64, i64)>> {
+        let mut phases = vec![Vec::new()];
+        for &step in &self.steps {
+            let extend = |phase: &Vec<(i64, i64)>| {
+                let phase = phase.clone();
+                (0..step).map(move |origin| [phase.as_slice(), &[(step, origin)]].concat()).collect::<Vec<_>>()
+            };
+            phases = phases.iter().flat_map(extend).collect();
+        }
+        phases
+    }
+}
+
 /// One loop nest.
 pub(super) struct Nest {
     outs: Outs,
-    ranges: Vec<(i64, i64)>,
+    space: Space,
     axes: Vec<Axis>,
     lanes: u16,
     element_ns: f64,
@@ -40,7 +102,10 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'
     let outs: Vec<(Value, BufferId)> = outs.iter().map(|out| out.value).zip(buffers).collect();
     let nests = plan(planner, &outs)?;
     if planner.target.is_gpu() {
-        return super::gpu::pointwise(cx, nests.into_iter().map(|nest| (nest.outs, nest.ranges, nest.axes)).collect());
+        return super::gpu::pointwise(
+            cx,
+            nests.into_iter().map(|nest| (nest.outs, nest.space.ranges, nest.axes)).collect(),
+        );
     }
     let (tasks, schedule) = tasks(&nests);
     let split = dispatch(&mut cx, tasks)?;
@@ -62,10 +127,19 @@ pub(super) fn plan(planner: &Planner<'_>, outs: &[(Value, BufferId)]) -> Eval<Ve
         if extents.contains(&0) {
             continue;
         }
-        let whole: Vec<(i64, i64)> = extents.iter().map(|&extent| (0, extent as i64)).collect();
+        let whole = Space::whole(&extents);
         let trace = probe(planner, &members, &whole, None)?.trace;
-        for ranges in pieces(&trace, &whole) {
-            nests.push(plan_nest(planner, &members, ranges)?);
+        let spaces = match planner.target.is_gpu() {
+            true => vec![whole],
+            false => Space::in_steps(&extents, &trace.steps),
+        };
+        let is_one = spaces.len() == 1 && spaces[0].n_phases() == 1;
+        for space in spaces {
+            // Where a source changes shows when it is known which it is.
+            let trace = if is_one { trace.clone() } else { probe(planner, &members, &space, None)?.trace };
+            for ranges in pieces(&trace, &space.ranges) {
+                nests.push(plan_nest(planner, &members, Space { ranges, steps: space.steps.clone() })?);
+            }
         }
     }
     Ok(nests)
@@ -88,19 +162,27 @@ pub(super) fn tasks<'t, 'r>(nests: &'t [Nest]) -> (Vec<Task<'t, 'r>>, PointwiseS
 }
 
 /// Evaluates the results once on a throw-away kernel, to see what they touch; `vector` is the axis to vectorize.
-fn probe<'r>(
-    planner: &Planner<'r>,
-    outs: &[(Value, BufferId)],
-    ranges: &[(i64, i64)],
-    vector: Option<&Axis>,
-) -> Eval<Cx<'r>> {
-    let mut cx = planner.probe(ranges);
+fn probe<'r>(planner: &Planner<'r>, outs: &[(Value, BufferId)], space: &Space, vector: Option<&Axis>) -> Eval<Cx<'r>> {
+    let mut cx = planner.probe(&space.ranges);
     if let Some(axis) = vector {
         (cx.lanes, cx.active) = (LANES, LANES);
         axis.bind(&mut cx, &Index::constant(0), 1);
     }
-    evaluate(&mut cx, outs)?;
+    evaluate_phases(&mut cx, outs, space)?;
     Ok(cx)
+}
+
+/// [`evaluate`] for each of the elements that the current number stands for.
+fn evaluate_phases(cx: &mut Cx<'_>, outs: &[(Value, BufferId)], space: &Space) -> Eval {
+    if space.n_phases() == 1 {
+        return evaluate(cx, outs);
+    }
+    for (number, phase) in space.phases().iter().enumerate() {
+        cx.set_phase(phase);
+        cx.phase = number as u32;
+        evaluate(cx, outs)?;
+    }
+    Ok(())
 }
 
 /// Computes and stores all results at the current element.
@@ -111,15 +193,21 @@ pub(super) fn evaluate(cx: &mut Cx<'_>, outs: &[(Value, BufferId)]) -> Eval {
 
 /// Cuts the iteration space where sources change.
 fn pieces(trace: &Trace, whole: &[(i64, i64)]) -> Vec<Vec<(i64, i64)>> {
-    let mut pieces = vec![whole.to_vec()];
-    for dim in 0..whole.len() {
+    let mut all_bounds: Vec<Vec<i64>> = whole.iter().map(|&(first, end)| vec![first, end]).collect();
+    let mut n_pieces = 1;
+    // The inner dimensions first: what is not cut there is computed element by element.
+    for dim in (0..whole.len()).rev() {
         let (first, end) = whole[dim];
         let inside = |at: &i64| first < *at && *at < end;
-        let cuts: Vec<i64> = trace.breaks.iter().filter(|(cut, _)| *cut == dim).map(|&(_, at)| at).collect();
-        let bounds: Vec<i64> = [first].into_iter().chain(cuts.into_iter().filter(inside)).chain([end]).collect();
-        if (bounds.len() - 1) * pieces.len() > MAX_PIECES {
-            continue;
+        let cuts = trace.breaks.iter().filter(|(cut, _)| *cut == dim).map(|&(_, at)| at).filter(inside);
+        let bounds: Vec<i64> = [first].into_iter().chain(cuts).chain([end]).collect();
+        if (bounds.len() - 1) * n_pieces <= MAX_PIECES {
+            n_pieces *= bounds.len() - 1;
+            all_bounds[dim] = bounds;
         }
+    }
+    let mut pieces = vec![whole.to_vec()];
+    for (dim, bounds) in all_bounds.iter().enumerate() {
         let cut = |piece: &Vec<(i64, i64)>| {
             let piece = piece.clone();
             let halves: Vec<Vec<(i64, i64)>> = bounds
@@ -137,16 +225,16 @@ fn pieces(trace: &Trace, whole: &[(i64, i64)]) -> Vec<Vec<(i64, i64)>> {
     pieces
 }
 
-fn plan_nest(planner: &Planner<'_>, outs: &[(Value, BufferId)], ranges: Vec<(i64, i64)>) -> Eval<Nest> {
-    let scalar = probe(planner, outs, &ranges, None)?;
-    let dims: Vec<usize> = (0..ranges.len()).collect();
-    let axes = merge(&scalar.trace, &dims, &ranges);
+fn plan_nest(planner: &Planner<'_>, outs: &[(Value, BufferId)], space: Space) -> Eval<Nest> {
+    let scalar = probe(planner, outs, &space, None)?;
+    let dims: Vec<usize> = (0..space.ranges.len()).collect();
+    let axes = merge(&scalar.trace, &dims, &space.ranges);
     let mut lanes = 1;
     if let Some(axis) = axes.last()
         && axis.extent > 1
         && !planner.target.is_gpu()
     {
-        lanes = match probe(planner, outs, &ranges, Some(axis)) {
+        lanes = match probe(planner, outs, &space, Some(axis)) {
             Ok(_) => LANES,
             Err(Stop::Scalar) => 1,
             Err(other) => return Err(other),
@@ -157,7 +245,7 @@ fn plan_nest(planner: &Planner<'_>, outs: &[(Value, BufferId)], ranges: Vec<(i64
     let loaded: usize = scalar.trace.loads.iter().map(|(buffer, ..)| kernel.buffer(*buffer).dtype.size()).sum();
     let stored: usize = outs.iter().map(|&(value, _)| bytes(value)).sum();
     let element_ns = element_ns(scalar.n_insts(), loaded + stored, lanes);
-    Ok(Nest { outs: outs.to_vec(), ranges, axes, lanes, element_ns })
+    Ok(Nest { outs: outs.to_vec(), space, axes, lanes, element_ns })
 }
 
 impl Nest {
@@ -194,9 +282,9 @@ impl Nest {
         let length = piece.end - piece.start;
         let n_outer_iterations = count(&self.axes[..n_outer.min(n_loops)]);
         let body = move |cx: &mut Cx<'r>, at: Index| {
-            cx.set_space(self.ranges.iter().copied());
+            cx.set_space(self.space.ranges.iter().copied());
             let Some((vector, outer)) = self.axes.split_last() else {
-                return evaluate(cx, &self.outs);
+                return evaluate_phases(cx, &self.outs, &self.space);
             };
             // The piece's number is the innermost digit of the task's.
             let blocks = Axis { dims: Vec::new(), first: 0, extent: n_blocks };
@@ -219,11 +307,14 @@ impl Nest {
                 self.inner_loops(cx, rest, vector, base, length)
             });
         }
-        let roots = cx.roots(&self.outs, &cx.coords(), cx.region.shape(self.outs[0].0));
-        cx.hoist(&roots)?;
+        for phase in self.space.phases() {
+            cx.set_phase(&phase);
+            let roots = cx.roots(&self.outs, &cx.coords(), cx.region.shape(self.outs[0].0));
+            cx.hoist(&roots)?;
+        }
         cx.vector_loop(length, self.lanes, |cx, at| {
             vector.bind(cx, &at.plus_scaled(base, 1), i64::from(self.lanes != 1));
-            evaluate(cx, &self.outs)
+            evaluate_phases(cx, &self.outs, &self.space)
         })
     }
 }

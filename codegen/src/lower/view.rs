@@ -189,6 +189,9 @@ fn pad(cx: &mut Cx<'_>, attrs: &PadAttrs, value: Value, coords: &[Affine]) -> Ev
     for (dim, coord) in coords.iter().enumerate() {
         let (step, extent) = (attrs.interior[dim] as i64 + 1, extents[dim] as i64);
         let mut coord = coord.clone().plus_const(-attrs.low[dim]);
+        if step > 1 {
+            cx.note_step(&coord, step);
+        }
         let (low, high) = cx.range(&coord);
         let mut conditions = Vec::new();
         if low < 0 {
@@ -200,6 +203,11 @@ fn pad(cx: &mut Cx<'_>, attrs: &PadAttrs, value: Value, coords: &[Affine]) -> Ev
         coord = into_range(cx, &coord, (extent - 1) * step + 1);
         if step > 1 {
             let (quotient, remainder) = cx.split(&coord, step)?;
+            let (least, _) = cx.range(&remainder);
+            if least > 0 {
+                // Between two elements, wherever that is.
+                return cx.eval(operands[1], &[]);
+            }
             if remainder != Affine::constant(0) {
                 conditions.push(compare(cx, CompareDir::Eq, &remainder, 0)?);
             }

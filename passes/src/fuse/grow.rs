@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nnc_ir::ops::{FusionKind, Trait};
 use nnc_ir::{Node, Op, Shape, Value};
 
-use super::kinds::{check_region, is_expression};
+use super::kinds::{check_region, folds_windows, is_expression};
 use super::partition::{Cluster, Obstacle, Partition};
 use super::region::extract;
 use crate::cost;
@@ -205,7 +205,8 @@ impl<'g> Growth<'g> {
 
     /// Whether the node's elements can be computed where they are read without work being repeated.
     fn is_inlined_expression(&self, node: Node) -> bool {
-        is_expression(self.op(node)) && !matches!(self.op(node), Op::RngBits(_)) && !self.is_repeated(node)
+        let op = self.op(node);
+        is_expression(op) && !matches!(op, Op::RngBits(_)) && !folds_windows(op) && !self.is_repeated(node)
     }
 
     /// Clusters of one kind over the same space that read one tensor of its shape become one, which reads it once.

@@ -9,8 +9,15 @@ use nnc_ir::{Graph, Op, Shape, Value};
 /// Whether `op` computes one element at a time from elements of its operands, so that it can be part of an expression.
 pub fn is_expression(op: &Op) -> bool {
     op.has(Trait::Elementwise)
-        || (op.has(Trait::Movement) && !matches!(op, Op::DynamicSlice(_) | Op::DynamicUpdateSlice))
+        || (op.has(Trait::Movement) && !matches!(op, Op::DynamicUpdateSlice))
         || matches!(op, Op::Param(_) | Op::Constant(_) | Op::Iota(_) | Op::RngBits(_))
+        || folds_windows(op)
+}
+
+/// Whether each element of the result takes a walk over several elements of an operand: cheap enough to be part of an
+/// expression where it is read once an element, too much to be done again.
+pub(super) fn folds_windows(op: &Op) -> bool {
+    matches!(op, Op::ReduceWindow(_) | Op::SelectAndScatter(_))
 }
 
 /// Whether a region of `kind` may look like `region`:

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nnc_ir::ops::Trait;
 use nnc_ir::{Constant, Graph, Node, Op, Value};
 
-use super::kinds::is_expression;
+use super::kinds::{folds_windows, is_expression};
 use crate::cost;
 
 /// Work for each element that a free chain of nodes may take.
@@ -44,11 +44,11 @@ pub(super) struct Roles {
 /// Whether operand `idx` of `op` is read otherwise than an element at a time at an index known beforehand.
 pub(super) fn reads_memory(op: &Op, idx: usize) -> bool {
     match op {
-        Op::Gather(_) => idx == 0,
+        Op::Gather(_) | Op::DynamicSlice(_) => idx == 0,
         // A fold of nothing is no row.
         Op::Reduce(attrs) => attrs.dims.is_empty(),
         Op::RngBits(_) => true,
-        _ => !is_expression(op),
+        op => folds_windows(op) || !is_expression(op),
     }
 }
 

@@ -424,6 +424,40 @@ fn what_depends_on_the_number_of_the_step_is_computed_once() {
     );
 }
 
+#[test]
+fn windows_take_the_work_on_their_result() {
+    check(
+        "func @f(%x: f32[2, 8, 8], %g: f32[2, 4, 4]) -> (r: f32[2, 4, 4], d: f32[2, 8, 8]) {
+  %0 = tanh %x : f32[2, 8, 8]
+  %1 = reduce_window %0 {kind = sum, window = [1, 2, 2], stride = [1, 2, 2]} : f32[2, 4, 4]
+  %2 = constant 0.25 : f32[2, 4, 4]
+  %3 = multiply %1, %2 : f32[2, 4, 4]
+  %4 = select_and_scatter %0, %g {kind = max, window = [1, 2, 2], stride = [1, 2, 2]} : f32[2, 8, 8]
+  %5 = constant 0.0 : f32[2, 8, 8]
+  %6 = compare %x, %5 {direction = gt} : bool[2, 8, 8]
+  %7 = select %6, %4, %5 : f32[2, 8, 8]
+  return %3, %7
+}",
+        &[
+            "tanh -> f32[2, 8, 8]",
+            "horizontal: reduce_window multiply select_and_scatter compare select -> f32[2, 4, 4] f32[2, 8, 8]",
+        ],
+    );
+}
+
+#[test]
+fn a_slice_at_a_run_time_start_is_a_view() {
+    check(
+        "func @f(%x: f32[8, 4], %i: i32[], %y: f32[1, 4]) -> (r: f32[1, 4]) {
+  %0 = constant 0 : i32[]
+  %1 = dynamic_slice %x, %i, %0 : f32[1, 4]
+  %2 = multiply %1, %y : f32[1, 4]
+  return %2
+}",
+        &["pointwise: dynamic_slice multiply -> f32[1, 4]"],
+    );
+}
+
 /// A lowering that reads an operand at the index it writes wherever region and types allow it.
 fn ideal_facts(graph: &Graph, node: Node) -> LaunchFacts {
     let data = graph.node(node);

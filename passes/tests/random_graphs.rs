@@ -10,8 +10,12 @@ use nnc_passes::fuse::check_region;
 use nnc_passes::pipeline::{OptLevel, PassManager, pipeline};
 use nnc_passes::plan_memory::{Facts, LaunchFacts, MemoryPlan, Place, Step, plan_memory};
 
+#[path = "random/control.rs"]
+mod control;
 #[path = "random/generator.rs"]
 mod generator;
+#[path = "random/loops.rs"]
+mod loops;
 
 use generator::{Random, random_func};
 

@@ -1,7 +1,8 @@
 //! What depends on what, along operands whose [`Flow`] is admitted: forward from sources, backward from targets.
 //!
 //! Both go through the regions of loops and branches. In a loop, what reaches a carry reaches the next step too, so its
-//! region is walked until nothing new is found.
+//! region is walked until nothing new is found. A loop of no step hands its carries on; one whose length is a symbol is
+//! taken to have a step.
 
 use nnc_ir::{Graph, NodeData, Op, Value};
 
@@ -24,6 +25,9 @@ pub(super) fn dependents(graph: &Graph, sources: &[Value], admits: Admits<'_>) -
             continue;
         }
         let given = match data.op {
+            Op::Scan(_) if hands_on(data) => {
+                (0..data.n_results as usize).map(|idx| is_carry(data, idx) && reached[idx]).collect()
+            }
             Op::Scan(_) | Op::Cond => {
                 let inside = region_dependents(data, &reached, admits);
                 let is_reached = |idx: usize| {
@@ -53,18 +57,30 @@ pub(super) fn ancestors(graph: &Graph, targets: &[Value], admits: Admits<'_>) ->
         }
         let inside = region_ancestors(data, &wanted, admits);
         for (idx, operand) in data.operands.iter().enumerate() {
-            let leads_on = inside.is_empty() || {
-                let param = param_of(data, idx);
-                param.is_none_or(|param| {
-                    data.regions.iter().zip(&inside).any(|(region, inside)| inside[region.params()[param].idx()])
-                })
-            };
+            let leads_on = inside.is_empty()
+                || if hands_on(data) {
+                    is_carry(data, idx) && wanted[idx]
+                } else {
+                    let param = param_of(data, idx);
+                    param.is_none_or(|param| {
+                        data.regions.iter().zip(&inside).any(|(region, inside)| inside[region.params()[param].idx()])
+                    })
+                };
             if leads_on && admits(flow(graph, data, idx)) {
                 found[operand.idx()] = true;
             }
         }
     }
     found
+}
+
+/// Whether the node is a loop of no step.
+fn hands_on(data: &NodeData) -> bool {
+    matches!(&data.op, Op::Scan(attrs) if attrs.length.as_const() == Some(0))
+}
+
+fn is_carry(data: &NodeData, idx: usize) -> bool {
+    matches!(&data.op, Op::Scan(attrs) if idx < attrs.n_carried)
 }
 
 /// The position of the region parameter that operand `idx` enters by; the predicate of a `cond` enters nowhere.

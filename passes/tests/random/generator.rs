@@ -72,7 +72,7 @@ pub(crate) fn random_func(seed: u64, n_nodes: usize) -> Func {
 }
 
 /// One more node on values of the graph, if the first try fits.
-fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Option<Value> {
+pub(crate) fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Option<Value> {
     // Recent values are picked more often, so that chains grow long.
     let pick = |random: &mut Random| match random.below(2) {
         0 => values[values.len() - 1 - random.below(values.len().min(4))],

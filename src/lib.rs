@@ -53,11 +53,12 @@ pub use nnc_ir as ir;
 pub use nnc_passes as passes;
 pub use nnc_passes::autodiff::value_and_grad;
 pub use nnc_runtime as runtime;
-pub use trainer::{Loss, Trainer};
+pub use trainer::{History, Loss, Trainer};
 
 /// What a program that defines, trains and runs models needs.
 pub mod prelude {
     pub use nnc_frontend::prelude::*;
 
+    pub use crate::trainer::{Callback, Checkpoint, Checkpoints, EarlyStopping, FitContext, History, metrics};
     pub use crate::{Error, Jit, Loss, Target, Tier, Trainer, jit};
 }

@@ -5,12 +5,14 @@
 //! size; parameters move along when the size changes, for example at the last batch of an epoch.
 
 use nnc_frontend::array::{ToData, View};
+use nnc_frontend::data::Loader;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
+use nnc_frontend::random::with_seed;
 use nnc_frontend::trace::trace;
 use nnc_ir::bind::{Argument, bind_dims};
 use nnc_ir::{DType, Module as IrModule, ParamKind, TensorData};
-use nnc_passes::optimizer::{StepSpec, train_step};
+use nnc_passes::optimizer::{GRAD_NORM, StepSpec, train_step};
 use nnc_runtime::Instance;
 
 use crate::compile::Options;
@@ -18,12 +20,30 @@ use crate::error::Error;
 use crate::jit::{Compilation, compile_cached, read_output};
 
 mod builder;
+mod callback;
+mod checkpoint;
+mod fit;
+mod history;
 mod loss;
+pub mod metrics;
+mod monitor;
 mod phase;
+mod plot;
+mod state;
 
 pub use builder::TrainerBuilder;
+pub use callback::{Callback, FitContext};
+use checkpoint::States;
+pub use checkpoint::{Checkpoint, Checkpoints};
+pub use fit::{Fit, Pair};
+pub use history::{EpochRecord, History};
 pub use loss::Loss;
-use phase::{Phase, batch_type, fits, read_scalar, read_states, signature, with_views, write_states};
+pub use metrics::Metric;
+pub use monitor::{EarlyStopping, Mode};
+use phase::{Phase, batch_type, by_ref, fits, read_scalar, read_states, signature, with_views, write_states};
+
+/// Name of the result that is the model's output.
+const OUTPUT: &str = "output";
 
 /// Trains a model.
 ///
@@ -39,6 +59,14 @@ pub struct Trainer<M> {
     momentum: Vec<f64>,
     options: Options,
     threads: usize,
+    /// Whether a step gives the model's output too.
+    keeps_output: bool,
+    /// What random states of traced functions start from.
+    seed: u64,
+    /// Steps taken.
+    n_steps: u64,
+    /// A restored state, until an instance exists that can hold it.
+    pending: Option<Checkpoint>,
     training: Phase,
     evaluation: Phase,
     compilations: Vec<Compilation>,
@@ -49,7 +77,7 @@ impl<M: Module + Forward> Trainer<M> {
     #[expect(clippy::new_ret_no_self, reason = "the builder is the way to a trainer")]
     pub fn new(model: M, loss: impl Into<Loss>, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
         let (loss, optimizer, options) = (loss.into(), optimizer.into(), Options::default());
-        TrainerBuilder { model, loss, optimizer, clip: None, options, threads: 0 }
+        TrainerBuilder { model, loss, optimizer, clip: None, options, threads: 0, keeps_output: false }
     }
 
     /// The model. Its parameters are those of the last [`Trainer::sync`].
@@ -135,10 +163,37 @@ impl<M: Module + Forward> Trainer<M> {
             let lr = (self.lr[0] as f32).to_le_bytes();
             instance.run_with(&[("x", batch[0].bytes), ("y", batch[1].bytes), ("lr", &lr)])?;
             let loss = read_scalar(instance, 0)?;
+            self.n_steps += 1;
             // Evaluation's copies of the parameters are stale from here on.
             self.evaluation.current = None;
             Ok(loss)
         })
+    }
+
+    /// Steps taken since training began, those before a restored checkpoint included.
+    pub fn n_steps(&self) -> u64 {
+        self.n_steps
+    }
+
+    /// The norm of all gradients of the last step, before clipping: there is one if they are clipped by norm.
+    pub fn grad_norm(&self) -> Option<f64> {
+        let instance = self.training.current_ref()?;
+        let idx = instance.output_index(GRAD_NORM).ok()?;
+        read_scalar(instance, idx).ok()
+    }
+
+    /// The model's output in the last step, before the update.
+    ///
+    /// # Errors
+    /// If there was no step, or the trainer was not built to [keep outputs](TrainerBuilder::keep_output).
+    pub fn last_output(&self) -> Result<TensorData, Error> {
+        if !self.keeps_output {
+            return Err(Error::message("outputs of steps are not kept; build the trainer with `keep_output(true)`"));
+        }
+        match self.training.current_ref() {
+            Some(instance) => read_output(instance, instance.output_index(OUTPUT)?),
+            None => Err(Error::message("there was no step that could have an output")),
+        }
     }
 
     /// The model's output for a batch, in evaluation mode.
@@ -159,6 +214,38 @@ impl<M: Module + Forward> Trainer<M> {
             let loss = read_scalar(instance, 1)?;
             Ok((read_output(instance, 0)?, loss))
         })
+    }
+
+    /// Trains on the batches of a loader, epoch by epoch, with everything that belongs to that: validation, metrics,
+    /// learning-rate schedules, early stopping, checkpoints, a progress bar, a plot of the loss.
+    ///
+    /// ```
+    /// use nnc::prelude::*;
+    /// use nnc::trainer::{EarlyStopping, metrics::Accuracy};
+    ///
+    /// # fn main() -> Result<(), nnc::Error> {
+    /// # let (x, y) = (ndarray::Array2::<f32>::ones((40, 4)), ndarray::Array1::<i64>::zeros(40));
+    /// let parts = random_split(TensorDataset::new(x, y), [0.8, 0.2], 0)?;
+    /// let train = DataLoader::new(parts[0].clone()).batch_size(8).shuffle(true);
+    /// let valid = DataLoader::new(parts[1].clone()).batch_size(16);
+    /// let mut trainer = Trainer::new(Linear::new(4, 3), Loss::cross_entropy(), Sgd::new(0.1)).build()?;
+    /// let history = trainer
+    ///     .fit(&train)
+    ///     .epochs(3)
+    ///     .validation(&valid)
+    ///     .metric(Accuracy::new())
+    ///     .early_stopping(EarlyStopping::new("valid_loss").patience(2))
+    ///     .run()?;
+    /// assert_eq!(history.last("valid_accuracy"), Some(1.0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn fit<'a, L>(&'a mut self, train: &'a L) -> Fit<'a, M>
+    where
+        L: Loader,
+        L::Batch: Pair + 'static,
+    {
+        Fit::new(self, train)
     }
 
     /// Writes the trained parameters back to the model and gives the model.
@@ -196,13 +283,19 @@ impl<M: Module + Forward> Trainer<M> {
 
     fn trace_step(&mut self, batch: &[View<'_>]) -> Result<IrModule, Error> {
         self.model.train();
-        let module = trace("train_step", |t| {
-            t.bind(&self.model);
-            let x = t.input("x", batch_type(&batch[0]));
-            let y = t.input("y", batch_type(&batch[1]));
-            let loss = (self.loss.0)(&self.model.forward(&x), &y);
-            t.output("loss", loss);
-        })?;
+        let traced = with_seed(self.seed, || {
+            trace("train_step", |t| {
+                t.bind(&self.model);
+                let x = t.input("x", batch_type(&batch[0]));
+                let y = t.input("y", batch_type(&batch[1]));
+                let output = self.model.forward(&x);
+                t.output("loss", (self.loss.0)(&output, &y));
+                if self.keeps_output {
+                    t.output(OUTPUT, output);
+                }
+            })
+        });
+        let module = traced?;
         let mut spec = self.spec.clone();
         for group in &mut spec.groups {
             // Frozen parameters and those the model does not use are in no step.
@@ -228,9 +321,14 @@ impl<M: Module + Forward> Trainer<M> {
             self.training.instances.insert(key.clone(), instance.0);
             self.compilations.push(instance.1);
         }
-        if let Some(previous) = self.training.current.replace(key.clone()) {
+        if let Some(checkpoint) = &self.pending {
+            let instance = self.training.instances.get_mut(&key).expect("it exists");
+            state::write_checkpoint(instance, checkpoint)?;
+            self.pending = None;
+            self.training.current = Some(key);
+        } else if let Some(previous) = self.training.current.replace(key.clone()) {
             let states = read_states(&self.training.instances[&previous])?;
-            write_states(self.training.instances.get_mut(&key).expect("it exists"), &states)?;
+            write_states(self.training.instances.get_mut(&key).expect("it exists"), by_ref(&states))?;
         }
         Ok(())
     }
@@ -270,18 +368,20 @@ impl<M: Module + Forward> Trainer<M> {
             let trace_key = signature(batch, 1);
             if !self.evaluation.traced.contains_key(&trace_key) {
                 self.model.eval();
-                let traced = trace("evaluate", |t| {
-                    t.bind(&self.model);
-                    let x = t.input("x", batch_type(&batch[0]));
-                    let output = self.model.forward(&x);
-                    if let Some(target) = batch.get(1) {
-                        let y = t.input("y", batch_type(target));
-                        let loss = (self.loss.0)(&output, &y);
-                        t.output("output", output);
-                        t.output("loss", loss);
-                    } else {
-                        t.output("output", output);
-                    }
+                let traced = with_seed(self.seed, || {
+                    trace("evaluate", |t| {
+                        t.bind(&self.model);
+                        let x = t.input("x", batch_type(&batch[0]));
+                        let output = self.model.forward(&x);
+                        let loss = batch.get(1).map(|target| {
+                            let y = t.input("y", batch_type(target));
+                            (self.loss.0)(&output, &y)
+                        });
+                        t.output(OUTPUT, output);
+                        if let Some(loss) = loss {
+                            t.output("loss", loss);
+                        }
+                    })
                 });
                 self.model.train();
                 self.evaluation.traced.insert(trace_key.clone(), traced?);
@@ -293,9 +393,11 @@ impl<M: Module + Forward> Trainer<M> {
             self.evaluation.current = None;
         }
         if self.evaluation.current.as_ref() != Some(&key) {
+            let instance = self.evaluation.instances.get_mut(&key).expect("it exists");
             if let Some(training) = self.training.current_ref() {
-                let states = read_states(training)?;
-                write_states(self.evaluation.instances.get_mut(&key).expect("it exists"), &states)?;
+                write_states(instance, by_ref(&read_states(training)?))?;
+            } else if let Some(checkpoint) = &self.pending {
+                write_states(instance, checkpoint.states().map(|(name, data)| (name, &data.bytes[..])))?;
             }
             self.evaluation.current = Some(key.clone());
         }

@@ -4,6 +4,7 @@ use nnc_codegen::assemble::Tier;
 use nnc_codegen::target::Target;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
+use nnc_frontend::random::next_generator;
 use nnc_passes::optimizer::{Clip, ParamGroup, StepSpec};
 use nnc_passes::pipeline::OptLevel;
 
@@ -21,6 +22,7 @@ pub struct TrainerBuilder<M> {
     pub(super) clip: Option<Clip>,
     pub(super) options: Options,
     pub(super) threads: usize,
+    pub(super) keeps_output: bool,
 }
 
 impl<M: Module + Forward> TrainerBuilder<M> {
@@ -72,12 +74,20 @@ impl<M: Module + Forward> TrainerBuilder<M> {
         self
     }
 
+    /// Whether a step gives the model's output too ([`Trainer::last_output`]), which metrics of training need. That costs
+    /// the memory of the output, and it can no longer be fused away.
+    #[must_use]
+    pub fn keep_output(mut self, keep_output: bool) -> Self {
+        self.keeps_output = keep_output;
+        self
+    }
+
     /// The trainer. Nothing is compiled before the first step, which brings the shapes.
     ///
     /// # Errors
     /// Settings of the optimizer that contradict each other.
     pub fn build(self) -> Result<Trainer<M>, Error> {
-        let Self { model, loss, optimizer, clip, options, threads } = self;
+        let Self { model, loss, optimizer, clip, options, threads, keeps_output } = self;
         let groups = optimizer.resolve(&model.named_parameters())?;
         let groups = groups.into_iter().map(|group| ParamGroup {
             optimizer: group.optimizer,
@@ -85,9 +95,22 @@ impl<M: Module + Forward> TrainerBuilder<M> {
             schedules_momentum: false,
         });
         let spec = StepSpec { groups: groups.collect(), clip };
-        let lr = spec.inputs().into_iter().map(|(_, lr)| lr).collect();
-        let (training, evaluation, momentum) = (Phase::default(), Phase::default(), Vec::new());
-        let compilations = Vec::new();
-        Ok(Trainer { model, loss, spec, lr, momentum, options, threads, training, evaluation, compilations })
+        Ok(Trainer {
+            lr: spec.inputs().into_iter().map(|(_, lr)| lr).collect(),
+            momentum: Vec::new(),
+            model,
+            loss,
+            spec,
+            options,
+            threads,
+            keeps_output,
+            // Drawn once, so that tracing, which happens when a batch size is met, changes nothing that is drawn later.
+            seed: next_generator().next_u64(),
+            n_steps: 0,
+            pending: None,
+            training: Phase::default(),
+            evaluation: Phase::default(),
+            compilations: Vec::new(),
+        })
     }
 }

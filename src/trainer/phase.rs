@@ -77,11 +77,19 @@ pub(super) fn read_states(instance: &Instance) -> Result<Vec<(String, Vec<u8>)>,
 }
 
 /// Writes the states that the instance has too.
-pub(super) fn write_states(instance: &mut Instance, states: &[(String, Vec<u8>)]) -> Result<(), Error> {
+pub(super) fn write_states<'a>(
+    instance: &mut Instance,
+    states: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<(), Error> {
     for (name, bytes) in states {
-        if instance.input_index(name.as_str()).is_ok() {
-            instance.write(name.as_str(), bytes)?;
+        if instance.input_index(name).is_ok() {
+            instance.write(name, bytes)?;
         }
     }
     Ok(())
+}
+
+/// Names and elements of states, as they are written.
+pub(super) fn by_ref(states: &[(String, Vec<u8>)]) -> impl Iterator<Item = (&str, &[u8])> {
+    states.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
 }

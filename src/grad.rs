@@ -109,7 +109,9 @@ impl GradFn {
         instance.run()?;
         let loss = read_output(instance, 0)?;
         let loss = Scalar::read(loss.dtype, &loss.bytes).to_f64();
-        let gradients = (1..=self.parameters.len()).map(|idx| read_output(instance, idx));
+        // Between loss and gradients stand the states that the forward pass changes, such as the random one.
+        let n_results = func.results.len();
+        let gradients = (n_results - self.parameters.len()..n_results).map(|idx| read_output(instance, idx));
         Ok((loss, gradients.collect::<Result<_, _>>()?))
     }
 }
@@ -136,6 +138,17 @@ mod tests {
         layer.weight.set(array![[0.0f32, 0.0]]).expect("it has this shape");
         let (value, grads) = loss.call(&[&array![[1.0f32, 2.0]]]).expect("it runs");
         assert_eq!((value, grads[0].to_f32()), (0.5, vec![1.0, 2.0]));
+    }
+
+    #[test]
+    fn gradients_stand_behind_changed_states() {
+        let scale = Parameter::new(Tensor::ones([3]));
+        let dropout = |x: &Tensor| nnc_frontend::functional::dropout(x, 0.5, true);
+        let mut loss = grad_fn([("scale", &scale)], |t| dropout(&(t.input("x", "f32[3]") * &scale)).sum(..))
+            .expect("it is differentiable");
+        let (value, grads) = loss.call(&[&array![1.0f32, 2.0, 4.0]]).expect("it runs");
+        assert_eq!(grads[0].shape, [3]);
+        assert_eq!(grads[0].to_f32().iter().map(|&grad| f64::from(grad)).sum::<f64>(), value);
     }
 
     #[test]

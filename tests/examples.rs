@@ -108,6 +108,16 @@ fn linear_layer() {
 }
 
 #[test]
+fn lstm_tagger() {
+    check("lstm_tagger", &mask(&run("lstm_tagger", &[])));
+}
+
+#[test]
+fn transformer() {
+    check("transformer", &mask(&run("transformer", &[])));
+}
+
+#[test]
 fn lenet() {
     check("lenet", &mask(&run("lenet", &[])));
 }

@@ -11,8 +11,10 @@ mod select;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use nnc::{Error, Target, Tier};
+use nnc_ir::DType;
 use nnc_ir::{Diagnostic, Location};
 
 /// A graph compiler for neural networks.
@@ -81,9 +83,18 @@ struct FuncArgs {
     /// Build a training step with this optimizer.
     #[arg(long, value_name = "NAME:SETTING=VALUE,...", conflicts_with = "grad")]
     optimizer: Option<String>,
+    /// Compute contractions in half precision, as `torch.autocast`; with `f16`, an optimizer's step scales the loss.
+    #[arg(long, value_name = "DTYPE", value_parser = half_precision())]
+    autocast: Option<DType>,
     /// Extent of a symbolic dimension.
     #[arg(long = "dim", value_name = "SYMBOL=EXTENT")]
     dims: Vec<String>,
+}
+
+/// Reads `bf16` or `f16`.
+fn half_precision() -> impl TypedValueParser<Value = DType> {
+    let names = [DType::BF16, DType::F16].map(DType::name);
+    PossibleValuesParser::new(names).map(|name| DType::from_name(&name).expect("it is one of the names"))
 }
 
 /// How to optimize.

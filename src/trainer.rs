@@ -12,7 +12,8 @@ use nnc_frontend::random::with_seed;
 use nnc_frontend::trace::trace;
 use nnc_ir::bind::{Argument, bind_dims};
 use nnc_ir::{DType, Module as IrModule, ParamKind, TensorData};
-use nnc_passes::optimizer::{GRAD_NORM, StepSpec, train_step};
+use nnc_passes::autocast::autocast;
+use nnc_passes::optimizer::{Clip, GRAD_NORM, StepSpec, train_step};
 use nnc_runtime::Instance;
 
 use crate::compile::Options;
@@ -53,6 +54,8 @@ pub struct Trainer<M> {
     model: M,
     loss: Loss,
     spec: StepSpec,
+    /// What contractions are computed in, if not in the model's own precision.
+    autocast: Option<DType>,
     /// By parameter group, the learning rate of the next step.
     lr: Vec<f64>,
     /// By parameter group, the momentum of the next step, if it is scheduled.
@@ -76,8 +79,17 @@ impl<M: Module + Forward> Trainer<M> {
     /// Starts to describe the training of `model`.
     #[expect(clippy::new_ret_no_self, reason = "the builder is the way to a trainer")]
     pub fn new(model: M, loss: impl Into<Loss>, optimizer: impl Into<Optimizer>) -> TrainerBuilder<M> {
-        let (loss, optimizer, options) = (loss.into(), optimizer.into(), Options::default());
-        TrainerBuilder { model, loss, optimizer, clip: None, options, threads: 0, keeps_output: false }
+        TrainerBuilder {
+            model,
+            loss: loss.into(),
+            optimizer: optimizer.into(),
+            clip: None,
+            autocast: None,
+            loss_scaling: None,
+            options: Options::default(),
+            threads: 0,
+            keeps_output: false,
+        }
     }
 
     /// The model. Its parameters are those of the last [`Trainer::sync`].
@@ -164,6 +176,13 @@ impl<M: Module + Forward> Trainer<M> {
             instance.run_with(&[("x", batch[0].bytes), ("y", batch[1].bytes), ("lr", &lr)])?;
             let loss = read_scalar(instance, 0)?;
             self.n_steps += 1;
+            if let Some(Clip::Norm { error_if_nonfinite: true, .. }) = self.spec.clip {
+                let norm = read_scalar(instance, instance.output_index(GRAD_NORM)?)?;
+                if !norm.is_finite() {
+                    let message = format!("the norm of the gradients is {norm}; the step was not taken");
+                    return Err(Error::message(message));
+                }
+            }
             // Evaluation's copies of the parameters are stale from here on.
             self.evaluation.current = None;
             Ok(loss)
@@ -295,7 +314,7 @@ impl<M: Module + Forward> Trainer<M> {
                 }
             })
         });
-        let module = traced?;
+        let module = self.cast(traced?)?;
         let mut spec = self.spec.clone();
         for group in &mut spec.groups {
             // Frozen parameters and those the model does not use are in no step.
@@ -305,6 +324,13 @@ impl<M: Module + Forward> Trainer<M> {
         }
         let func = train_step(&module.funcs[0], 0, spec)?;
         Ok(IrModule { funcs: vec![func], weights: module.weights })
+    }
+
+    /// The functions in the precision that was asked for.
+    fn cast(&self, module: IrModule) -> Result<IrModule, Error> {
+        let Some(dtype) = self.autocast else { return Ok(module) };
+        let funcs = module.funcs.iter().map(|func| autocast(func, dtype)).collect::<Result<_, _>>()?;
+        Ok(IrModule { funcs, ..module })
     }
 
     /// Makes the instance for batches like this one current, with the state of the one before.
@@ -384,7 +410,8 @@ impl<M: Module + Forward> Trainer<M> {
                     })
                 });
                 self.model.train();
-                self.evaluation.traced.insert(trace_key.clone(), traced?);
+                let traced = self.cast(traced?)?;
+                self.evaluation.traced.insert(trace_key.clone(), traced);
             }
             let module = &self.evaluation.traced[&trace_key];
             let (instance, compilation) = self.compile_instance(module, batch)?;

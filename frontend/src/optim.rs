@@ -16,7 +16,10 @@
 //! ```
 
 mod groups;
+mod lbfgs;
 pub mod lr_scheduler;
 
 pub use groups::{Optimizer, ParamGroup, Select};
+pub use lbfgs::LBFGS;
+pub use nnc_optim::lbfgs::LineSearch;
 pub use nnc_optim::{Adadelta, Adagrad, Adam, AdamW, Adamax, NAdam, OptimizerSpec, RAdam, RMSprop, Rprop, Rule, Sgd};

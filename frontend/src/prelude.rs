@@ -11,7 +11,7 @@ pub use crate::init;
 pub use crate::module::{Forward, Layer, Module, StateDict};
 pub use crate::nn::{self, *};
 pub use crate::optim::{
-    self, Adadelta, Adagrad, Adam, AdamW, Adamax, NAdam, Optimizer, RAdam, RMSprop, Rprop, Select, Sgd,
+    self, Adadelta, Adagrad, Adam, AdamW, Adamax, LBFGS, NAdam, Optimizer, RAdam, RMSprop, Rprop, Select, Sgd,
 };
 pub use crate::parameter::{Buffer, Parameter, Training};
 pub use crate::random::manual_seed;

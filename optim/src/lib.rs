@@ -9,6 +9,7 @@
 //! | [`rules`] | the optimizers |
 //! | [`rule`] | the trait they implement, and what an update is built from |
 //! | [`formula`] | graphs written as arithmetic |
+//! | [`lbfgs`] | L-BFGS, which is no rule: it evaluates the loss several times a step |
 //! | [`lr_scheduler`] | learning rates over time |
 //! | [`spec`] | an optimizer of any kind, and its text form `adam:lr=0.001` |
 //!
@@ -16,6 +17,7 @@
 //! about, or how a graph is compiled.
 
 pub mod formula;
+pub mod lbfgs;
 pub mod lr_scheduler;
 pub mod rule;
 pub mod rules;

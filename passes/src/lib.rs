@@ -3,6 +3,7 @@
 //! This crate knows graphs and nothing of layers, machine code or devices. [`pipeline`] holds the order of the passes,
 //! in one place.
 
+pub mod autocast;
 pub mod autodiff;
 pub mod canonicalize;
 pub mod const_fold;

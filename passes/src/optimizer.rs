@@ -24,6 +24,7 @@ use crate::autodiff;
 use crate::autodiff::coverage::{self, Coverage};
 
 mod clip;
+mod scaling;
 mod slots;
 mod spec;
 
@@ -31,6 +32,7 @@ use slots::Slots;
 
 pub use clip::Clip;
 pub use nnc_optim::OptimizerSpec;
+pub use scaling::LossScaling;
 pub use spec::{ParamGroup, StepSpec};
 
 /// Name of the input that carries the learning rate of the first group, an `f32[]`.
@@ -42,11 +44,17 @@ pub const STEP: &str = "optimizer.step";
 /// Name of the result that is the norm of all gradients before clipping, where they are clipped by norm.
 pub const GRAD_NORM: &str = "grad_norm";
 
+/// Name of the state that is the scale of the loss, an `f32[]`, where it is scaled; 0 before the first step.
+pub const LOSS_SCALE: &str = "scaler.scale";
+
+/// Name of the state that counts the steps since the scale of the loss changed, an `i32[]`.
+pub const GROWTH_TRACKER: &str = "scaler.growth_tracker";
+
 /// The function that takes one training step: `loss` is the position of the result to minimize.
 ///
 /// Parameters are those of `func`, then inputs, each an `f32[]`: `lr` (of further groups `lr.1`, ...) and, where it is
-/// scheduled, `momentum`; then `state` parameters: `optimizer.step` if an optimizer counts, states that the parameters
-/// of a group share, and for each trained parameter its states, named `PARAMETER.STATE`. States without a weight start
+/// scheduled, `momentum`; then `state` parameters: `optimizer.step` if an optimizer counts, `scaler.scale` and
+/// `scaler.growth_tracker` if the loss is scaled, states that the parameters of a group share, and for each trained parameter its states, named `PARAMETER.STATE`. States without a weight start
 /// as zeros. Results are the loss, the other results of `func`, `grad_norm` if gradients are clipped by it, then every
 /// trained parameter and every state, each taking its predecessor's buffer.
 ///
@@ -76,8 +84,14 @@ pub fn train_step(func: &Func, loss: usize, spec: impl Into<StepSpec>) -> Result
     let mut graph = rewriter.finish();
 
     let values: Vec<Value> = trained.iter().map(|&idx| graph.params()[idx]).collect();
-    let gradients = autodiff::gradients(&mut graph, loss, &values).map_err(|fault| vec![fault])?;
-    let gradients = gradients.into_iter().map(|found| found.expect("coverage found a path for the gradient"));
+    let gradients = match (spec.loss_scaling, slots.scaler) {
+        (Some(scaling), Some((scale, _))) => scaled_gradients(&mut graph, scaling, scale, loss, &values),
+        _ => autodiff::gradients(&mut graph, loss, &values),
+    };
+    let gradients = gradients
+        .map_err(|fault| vec![fault])?
+        .into_iter()
+        .map(|found| found.expect("coverage found a path for the gradient"));
     let gradients: Vec<Value> = gradients.collect();
 
     let formula = Formula::new(graph, Location::unknown());
@@ -95,6 +109,21 @@ pub fn train_step(func: &Func, loss: usize, spec: impl Into<StepSpec>) -> Result
     Ok(Func { name: func.name.clone(), params, results: results.results, graph })
 }
 
+/// The gradients of the loss times its scale.
+fn scaled_gradients(
+    graph: &mut Graph,
+    scaling: LossScaling,
+    scale: Value,
+    loss: Value,
+    params: &[Value],
+) -> Result<Vec<Option<Value>>, Diagnostic> {
+    let formula = Formula::new(std::mem::take(graph), Location::unknown());
+    formula.place_at(loss);
+    let seed = scaling.scale(formula.term(scale)).convert(formula.term(loss).dtype()).value();
+    *graph = formula.finish()?;
+    autodiff::vjp(graph, &[(loss, seed)], params)
+}
+
 /// What the updates of a step come to.
 #[derive(Default)]
 struct Updates {
@@ -107,13 +136,27 @@ struct Updates {
 /// Appends the updates of all trained parameters, given their gradients, and of all states.
 fn updates(formula: &Formula, spec: &StepSpec, slots: &Slots, params: &[Value], gradients: &[Value]) -> Updates {
     let mut gradients: Vec<Term<'_>> = gradients.iter().map(|&gradient| widened(formula.term(gradient))).collect();
-    let grad_norm = spec.clip.and_then(|clip| clip.apply(&mut gradients));
-    let is_taken = match spec.clip {
-        Some(Clip::Norm { error_if_nonfinite: true, .. }) => grad_norm.map(Term::is_finite),
-        _ => None,
-    };
-
     let mut donations = Vec::new();
+    let mut is_taken = None;
+    if let (Some(scaling), Some((scale, tracker))) = (spec.loss_scaling, slots.scaler) {
+        let (scale_before, tracker) = (formula.term(scale), formula.term(tracker));
+        let scale = scaling.scale(scale_before);
+        let is_finite = scaling::all_finite(formula, &gradients);
+        let inverse = 1.0 / scale;
+        for gradient in &mut gradients {
+            *gradient = *gradient * inverse;
+        }
+        let (next_scale, next_tracker) = scaling.next(scale, tracker, is_finite);
+        donations.push((scale_before.value(), next_scale.value()));
+        donations.push((tracker.value(), next_tracker.value()));
+        is_taken = Some(is_finite);
+    }
+    let grad_norm = spec.clip.and_then(|clip| clip.apply(&mut gradients));
+    if let Some(Clip::Norm { error_if_nonfinite: true, .. }) = spec.clip {
+        let is_finite = grad_norm.map(Term::is_finite);
+        is_taken = is_taken.map(|taken| is_finite.map_or(taken, |is_finite| taken.and(is_finite))).or(is_finite);
+    }
+
     // A step that is not taken leaves everything as it was, bit for bit.
     let mut donate = |before: Term<'_>, next: Term<'_>| {
         let next = next.convert(before.dtype());

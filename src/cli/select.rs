@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 use nnc::Options;
-use nnc_ir::{Bindings, Diagnostic, Func, Location, Module, TensorData};
+use nnc_ir::{Bindings, DType, Diagnostic, Func, Location, Module, TensorData};
+use nnc_passes::autocast::autocast;
 use nnc_passes::autodiff::{trainable, value_and_grad};
-use nnc_passes::optimizer::{OptimizerSpec, train_step};
+use nnc_passes::optimizer::{LossScaling, OptimizerSpec, StepSpec, train_step};
 use nnc_passes::pipeline::OptLevel;
 
 use super::{Failure, FuncArgs, OptArgs, file_fault};
@@ -47,11 +48,17 @@ pub(super) fn select(path: &Path, args: &FuncArgs) -> Result<Selected, Failure> 
             return Err(file_fault(path, message).note(format!("choose with --func: {}", names.join(", "))).into());
         }
     };
+    let func = match args.autocast {
+        Some(dtype) => autocast(&func, dtype)?,
+        None => func,
+    };
     let mut learning_rate = None;
     let func = if let Some(text) = &args.optimizer {
-        let spec = OptimizerSpec::parse(text)?;
-        learning_rate = Some(spec.learning_rate());
-        train_step(&func, loss_idx(&func, path)?, &spec)?
+        let optimizer = OptimizerSpec::parse(text)?;
+        learning_rate = Some(optimizer.learning_rate());
+        let mut spec = StepSpec::new(optimizer);
+        spec.loss_scaling = (args.autocast == Some(DType::F16)).then(LossScaling::default);
+        train_step(&func, loss_idx(&func, path)?, spec)?
     } else if args.grad {
         value_and_grad(&func, &trainable(&func), loss_idx(&func, path)?)?
     } else {

@@ -5,7 +5,8 @@ use nnc_codegen::target::Target;
 use nnc_frontend::module::{Forward, Module};
 use nnc_frontend::optim::Optimizer;
 use nnc_frontend::random::next_generator;
-use nnc_passes::optimizer::{Clip, ParamGroup, StepSpec};
+use nnc_ir::DType;
+use nnc_passes::optimizer::{Clip, LossScaling, ParamGroup, StepSpec};
 use nnc_passes::pipeline::OptLevel;
 
 use super::Trainer;
@@ -20,6 +21,8 @@ pub struct TrainerBuilder<M> {
     pub(super) loss: Loss,
     pub(super) optimizer: Optimizer,
     pub(super) clip: Option<Clip>,
+    pub(super) autocast: Option<DType>,
+    pub(super) loss_scaling: Option<LossScaling>,
     pub(super) options: Options,
     pub(super) threads: usize,
     pub(super) keeps_output: bool,
@@ -67,6 +70,23 @@ impl<M: Module + Forward> TrainerBuilder<M> {
         self
     }
 
+    /// Computes contractions and convolutions in `dtype` (`bf16` or `f16`), and what half precision serves badly in `f32`:
+    /// `torch.autocast`. Parameters, optimizer states and results stay `f32`. With `f16` the loss is scaled too, as by
+    /// `torch.amp.GradScaler` with its defaults; see [`TrainerBuilder::loss_scaling`] for its arguments.
+    #[must_use]
+    pub fn autocast(mut self, dtype: DType) -> Self {
+        self.autocast = Some(dtype);
+        self
+    }
+
+    /// Scales the loss so that small gradients survive, and leaves out steps whose gradients overflow:
+    /// `torch.amp.GradScaler`.
+    #[must_use]
+    pub fn loss_scaling(mut self, scaling: LossScaling) -> Self {
+        self.loss_scaling = Some(scaling);
+        self
+    }
+
     /// Runs on at most this many threads; 0 is one a core. Any number gives the same bits.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
@@ -87,20 +107,26 @@ impl<M: Module + Forward> TrainerBuilder<M> {
     /// # Errors
     /// Settings of the optimizer that contradict each other.
     pub fn build(self) -> Result<Trainer<M>, Error> {
-        let Self { model, loss, optimizer, clip, options, threads, keeps_output } = self;
+        let Self { model, loss, optimizer, clip, autocast, loss_scaling, options, threads, keeps_output } = self;
         let groups = optimizer.resolve(&model.named_parameters())?;
         let groups = groups.into_iter().map(|group| ParamGroup {
             optimizer: group.optimizer,
             params: group.params,
             schedules_momentum: false,
         });
-        let spec = StepSpec { groups: groups.collect(), clip };
+        let loss_scaling = loss_scaling.or((autocast == Some(DType::F16)).then(LossScaling::default));
+        let spec = StepSpec { groups: groups.collect(), clip, loss_scaling };
+        spec.check()?;
+        if let Some(dtype) = autocast {
+            nnc_passes::autocast::check(dtype)?;
+        }
         Ok(Trainer {
             lr: spec.inputs().into_iter().map(|(_, lr)| lr).collect(),
             momentum: Vec::new(),
             model,
             loss,
             spec,
+            autocast,
             options,
             threads,
             keeps_output,

@@ -102,7 +102,7 @@ fn spec(case: &str, golden: &Tensors) -> Result<StepSpec, Failed> {
         "value" => Some(Clip::value(0.02)),
         _ => None,
     };
-    Ok(StepSpec { groups, clip })
+    Ok(StepSpec { groups, clip, loss_scaling: None })
 }
 
 /// Entry `idx` along the leading dimension.

@@ -4,13 +4,15 @@ use nnc_ir::{DType, Func, FuncParam, Location, ParamKind, Rewriter, TensorType, 
 use nnc_optim::formula::{Formula, Term};
 use nnc_optim::rule::Group;
 
-use super::STEP;
 use super::spec::StepSpec;
+use super::{GROWTH_TRACKER, LOSS_SCALE, STEP};
 
 /// The added parameters.
 pub(super) struct Slots {
     /// By group.
     pub(super) groups: Vec<GroupSlots>,
+    /// The scale of the loss, and the number of steps since it changed, if it is scaled.
+    pub(super) scaler: Option<(Value, Value)>,
     /// The number of finished steps, if anyone counts them.
     pub(super) step: Option<Value>,
     /// By trained parameter: its group, and its states.
@@ -61,6 +63,10 @@ pub(super) fn declare(
     }
     let counts_steps = spec.groups.iter().any(|group| group.optimizer.rule().counts_steps());
     let step = counts_steps.then(|| scalar(STEP.to_string(), ParamKind::State, DType::I64));
+    let scaler = spec.loss_scaling.map(|_| {
+        let scale = scalar(LOSS_SCALE.to_string(), ParamKind::State, DType::F32);
+        (scale, scalar(GROWTH_TRACKER.to_string(), ParamKind::State, DType::I32))
+    });
     for (idx, group) in groups.iter_mut().enumerate() {
         for state in spec.groups[idx].optimizer.rule().shared_states() {
             let name = if idx == 0 { format!("optimizer.{state}") } else { format!("optimizer.{idx}.{state}") };
@@ -80,5 +86,5 @@ pub(super) fn declare(
         (group, states.collect())
     });
     let of_params = of_params.collect();
-    (params, Slots { groups, step, params: of_params })
+    (params, Slots { groups, scaler, step, params: of_params })
 }

@@ -1,9 +1,11 @@
-//! What a training step does beside computing gradients: which parameters follow which optimizer, and clipping.
+//! What a training step does beside computing gradients: which parameters follow which optimizer, clipping, and
+//! loss scaling.
 
 use nnc_ir::{Diagnostic, Location};
 use nnc_optim::OptimizerSpec;
 
 use super::clip::Clip;
+use super::scaling::LossScaling;
 
 /// The part of a training step that is the user's choice.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +14,8 @@ pub struct StepSpec {
     pub groups: Vec<ParamGroup>,
     /// What limits the gradients before the optimizers see them.
     pub clip: Option<Clip>,
+    /// What keeps the gradients of narrow types in range.
+    pub loss_scaling: Option<LossScaling>,
 }
 
 /// Parameters that share an optimizer and its hyper-parameters.
@@ -29,7 +33,7 @@ impl StepSpec {
     /// One optimizer for all parameters.
     pub fn new(optimizer: impl Into<OptimizerSpec>) -> Self {
         let first = ParamGroup { optimizer: optimizer.into(), params: Vec::new(), schedules_momentum: false };
-        Self { groups: vec![first], clip: None }
+        Self { groups: vec![first], clip: None, loss_scaling: None }
     }
 
     /// Name of the input `f32[]` that carries the learning rate of a group: `lr`, `lr.1`, `lr.2`, ....
@@ -87,7 +91,8 @@ impl StepSpec {
                 }
             }
         }
-        faults.extend(self.clip.as_ref().and_then(|clip| clip.check().err()).map(fault));
+        faults.extend(self.clip.and_then(|clip| clip.check().err()).map(fault));
+        faults.extend(self.loss_scaling.and_then(|scaling| scaling.check().err()).map(fault));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }

@@ -1,5 +1,7 @@
 //! Random graphs over all element types: elementwise ops, movement, reductions, contractions, gather, scatter, random
-//! bits.
+//! bits; and, where they are asked for, loops and branches around them ([`control`]).
+
+mod control;
 
 use nnc_ir::ops::{
     Combiner, CompareDir, DotAttrs, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs, ReduceKind, ScatterAttrs, SliceAttrs,
@@ -59,26 +61,46 @@ const TYPES: [DType; 11] = [
     DType::Bool,
 ];
 
+/// What a random function is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Mix {
+    types: &'static [DType],
+    /// Levels of loops and branches.
+    control: usize,
+}
+
+impl Mix {
+    /// All types, no loops or branches.
+    pub const PLAIN: Self = Self { types: &TYPES, control: 0 };
+    /// All types, loops and branches.
+    pub const CONTROL: Self = Self { types: &TYPES, control: 2 };
+    /// The same without floating-point numbers: every result is exact.
+    pub const EXACT_CONTROL: Self = Self { types: &[DType::I32, DType::I64, DType::U32, DType::Bool], control: 2 };
+
+    /// Whether nothing is rounded.
+    pub fn is_exact(&self) -> bool {
+        !self.types.iter().any(|dtype| dtype.is_float())
+    }
+}
+
+/// A function of `n_nodes` random nodes of all types, without loops and branches: [`random_func_of`].
+pub fn random_func(seed: u64, n_nodes: usize) -> Func {
+    random_func_of(seed, n_nodes, Mix::PLAIN)
+}
+
 /// A function of `n_nodes` random nodes. With more nodes, a seed's function starts alike, so that shrinking the number
 /// shrinks the function. The last values are the results; some donate into parameters.
-pub fn random_func(seed: u64, n_nodes: usize) -> Func {
+pub fn random_func_of(seed: u64, n_nodes: usize, mix: Mix) -> Func {
     let random = &mut Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d);
     let mut graph = Graph::new();
     graph.param(TensorType::new(DType::U32, [4]), Location::unknown());
     for _ in 0..2 + random.below(4) {
-        let ty = TensorType::new(random.pick(&TYPES), Shape::fixed(random.pick(&SHAPES)));
+        let ty = TensorType::new(random.pick(mix.types), Shape::fixed(random.pick(&SHAPES)));
         graph.param(ty, Location::unknown());
     }
     let params = graph.params().to_vec();
     let mut values: Vec<Value> = params.clone();
-    // A try that does not fit adds nothing; enough of them do.
-    for _ in 0..40 * n_nodes {
-        if values.len() >= params.len() + n_nodes {
-            break;
-        }
-        let mut b = Builder::new(&mut graph, Location::unknown());
-        values.extend(random_node(random, &mut b, &values));
-    }
+    add_nodes(random, &mut graph, &mut values, n_nodes, mix);
     // From the seed alone, so that the nodes before do not matter.
     let random = &mut Random(seed ^ 0x1234_5678_9abc_def1);
     let n_results = (1 + random.below(3)).min(values.len());
@@ -95,6 +117,23 @@ pub fn random_func(seed: u64, n_nodes: usize) -> Func {
     let params =
         (0..params.len()).map(|idx| FuncParam { name: format!("p{idx}"), kind: ParamKind::State, weight: None });
     Func { name: "random".to_string(), params: params.collect(), results: described, graph }
+}
+
+/// Adds `n_nodes` nodes, or a few more where the last has several results.
+fn add_nodes(random: &mut Random, graph: &mut Graph, values: &mut Vec<Value>, n_nodes: usize, mix: Mix) {
+    let n_wanted = values.len() + n_nodes;
+    // A try that does not fit adds nothing; enough of them do.
+    for _ in 0..40 * n_nodes {
+        if values.len() >= n_wanted {
+            break;
+        }
+        let mut b = Builder::new(graph, Location::unknown());
+        if mix.control > 0 && random.below(6) == 0 {
+            values.extend(control::random_control(random, &mut b, values, mix).into_iter().flatten());
+        } else {
+            values.extend(random_node(random, &mut b, values, mix.types));
+        }
+    }
 }
 
 /// Inputs of a random function.
@@ -160,7 +199,7 @@ const BINARY: [Op; 18] = [
 ];
 
 /// One more node on values of the graph, if the try fits.
-fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Option<Value> {
+fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value], types: &[DType]) -> Option<Value> {
     // Recent values are picked more often, so that chains grow long.
     let x = match random.below(2) {
         0 => values[values.len() - 1 - random.below(values.len().min(4))],
@@ -195,7 +234,7 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Op
             let (low, high) = (like(random, b, &ty)?, like(random, b, &ty)?);
             b.op(Op::Clamp, &[low, x, high]).ok()
         }
-        13 => b.convert(x, random.pick(&TYPES)).ok(),
+        13 => b.convert(x, random.pick(types)).ok(),
         14 | 15 if rank > 0 => {
             let dims = match random.below(3) {
                 0 => (0..rank).collect(),
@@ -248,7 +287,7 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value]) -> Op
         },
         19 => {
             let ty = TensorType { dtype: random.pick(&[DType::F32, DType::I32, DType::I64]), shape: ty.shape };
-            if rank == 0 {
+            if rank == 0 || !types.contains(&ty.dtype) {
                 return None;
             }
             b.op(Op::Iota(IotaAttrs { ty, dim: random.below(rank) }), &[]).ok()

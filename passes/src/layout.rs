@@ -1,4 +1,4 @@
-//! Layout: constant weights are laid out the way contractions read them.
+//! Layout: weights are laid out the way contractions read them, where that costs little or nothing.
 //!
 //! ```text
 //! %0 = constant @w : f32[512, 784]
@@ -11,19 +11,41 @@
 //!
 //! A contraction's kernel reads the right operand a vector of neighboring result columns at a time, so its free
 //! dimension should be innermost. The transposition of a constant is folded right after, by
-//! [`const_fold`](mod@crate::const_fold); nothing between may absorb it into the dimension numbers again. A weight
-//! that is an argument of the function stays as it is.
+//! [`const_fold`](mod@crate::const_fold); that of an operand which no step of a `scan` changes is moved before the
+//! loop, by [`control`](mod@crate::control), and done once for all steps. Nothing between may absorb it into the
+//! dimension numbers again. A weight that is an argument of the function stays as it is.
 
 use nnc_ir::ops::DotAttrs;
-use nnc_ir::{Constant, Diagnostic, Graph, Op, Rewriter};
+use nnc_ir::{Constant, Diagnostic, Graph, NodeData, Op, Rewriter, Value};
 
+use crate::regions::with_regions;
 use crate::remark::Remarks;
 
-/// The graph with constant right operands of contractions transposed to `[batch, contracted, free]`.
+/// The graph, and the regions of its loops and branches, with right operands of contractions transposed to
+/// `[batch, contracted, free]` if they are constant or the same in every step.
 ///
 /// # Errors
 /// None on a verified graph.
 pub fn layout(graph: &Graph, remarks: &mut Remarks) -> Result<Graph, Diagnostic> {
+    laid_out(graph, &[], remarks)
+}
+
+/// The parameters of a region that are the same in each of several steps.
+fn invariants(owner: &NodeData, region: &Graph) -> Vec<Value> {
+    match &owner.op {
+        Op::Scan(attrs) if attrs.length.as_const().is_none_or(|length| length > 1) => {
+            region.params()[attrs.n_carried + attrs.n_scanned..].to_vec()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The graph laid out; `invariants` are its parameters that are the same in every step.
+fn laid_out(graph: &Graph, invariants_here: &[Value], remarks: &mut Remarks) -> Result<Graph, Diagnostic> {
+    let inner =
+        with_regions(graph, &mut |owner, _, region| laid_out(region, &invariants(owner, region), &mut *remarks))?;
+    // Parameters keep their ids.
+    let graph = inner.as_ref().unwrap_or(graph);
     let mut rewriter = Rewriter::new(graph);
     for (node, data) in graph.nodes() {
         let (attrs, rhs) = match (&data.op, data.operands.as_slice()) {
@@ -37,7 +59,8 @@ pub fn layout(graph: &Graph, remarks: &mut Remarks) -> Result<Graph, Diagnostic>
         let free = DotAttrs::free_dims(rank, &attrs.rhs_batch, &attrs.rhs_contract);
         let permutation = [attrs.rhs_batch.as_slice(), &attrs.rhs_contract, &free].concat();
         let is_constant = matches!(graph.def_op(rhs), Op::Constant(Constant::Dense { .. }));
-        if !is_constant || free.is_empty() || permutation.is_sorted() {
+        let is_invariant = invariants_here.contains(&rhs);
+        if !(is_constant || is_invariant) || free.is_empty() || permutation.is_sorted() {
             rewriter.copy(node);
             continue;
         }
@@ -51,7 +74,8 @@ pub fn layout(graph: &Graph, remarks: &mut Remarks) -> Result<Graph, Diagnostic>
             ..attrs.clone()
         };
         rewriter.replace(node, Op::DotGeneral(attrs), &[lhs, transposed])?;
-        let message = format!("the weight of type {} is stored with dimensions {permutation:?}", graph.ty(rhs));
+        let how = if is_constant { "stored" } else { "turned before the loop, once," };
+        let message = format!("the weight of type {} is {how} with dimensions {permutation:?}", graph.ty(rhs));
         remarks.made("layout", &data.location, message, 0);
     }
     Ok(rewriter.finish())
@@ -59,7 +83,8 @@ pub fn layout(graph: &Graph, remarks: &mut Remarks) -> Result<Graph, Diagnostic>
 
 #[cfg(test)]
 mod tests {
-    use nnc_ir::{Builder, DType, Location, TensorData, TensorType, Value};
+    use nnc_ir::parse::parse_func;
+    use nnc_ir::{Builder, DType, Location, TensorData, TensorType};
 
     use super::*;
 
@@ -89,5 +114,22 @@ mod tests {
     fn an_argument_stays_as_it_is() {
         let graph = laid_out(false);
         assert_eq!(rhs(&graph), graph.params()[1]);
+    }
+
+    #[test]
+    fn a_weight_of_all_steps_is_transposed_before_the_loop() {
+        let func = parse_func(
+            "func @f(%h: f32[4, 3], %w: f32[3, 3]) -> (h: f32[4, 3]) {
+              %0 = scan %h, %w {n_carried = 1, n_scanned = 0, length = 5} (%p0: f32[4, 3], %p1: f32[3, 3]) {
+                %0 = dot_general %p0, %p1 {lhs_contract = [1], rhs_contract = [1]} : f32[4, 3]
+                return %0
+              } : f32[4, 3]
+              return %0
+            }",
+        )
+        .unwrap();
+        let graph = crate::control::control(&layout(&func.graph, &mut Remarks::new()).unwrap()).unwrap();
+        let weight = graph.def(graph.results()[0]).operands[1];
+        assert_eq!(graph.def_op(weight), &Op::Transpose(vec![1, 0]));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! verify → inline → erase_markers → (canonicalize → const_fold → cse → control → simplify → dce)*
-//!   → layout → const_fold → dce → fuse
+//!   → layout → control → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing
@@ -66,8 +66,11 @@ passes! {
         |func, remarks| crate::fuse::fuse(func, remarks);
     inline: "dissolve fusions into their nodes",
         |func, _| with_graph(func, |graph| Ok(crate::inline::inline(graph)));
-    layout: "lay constant weights out as contractions read them",
-        |func, remarks| with_graph(func, |graph| crate::layout::layout(graph, remarks));
+    layout: "lay weights that are constant, or the same in each step of a loop, out as contractions read them",
+        |func, remarks| {
+            let graph = crate::layout::layout(&func.graph, remarks)?;
+            Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph })
+        };
     simplify: "apply the algebraic rewrite rules",
         |func, _| with_graph(func, crate::simplify::simplify);
     verify: "check every invariant of the IR, and change nothing",
@@ -135,7 +138,7 @@ pub fn pipeline(opt: OptLevel) -> Vec<Step> {
         _ => {
             steps.push(Step::Repeat(clean_up, MAX_ROUNDS));
             // No simplification between layout and folding: it would absorb the transposes again.
-            steps.extend(["layout", "const_fold", "dce"].map(named).map(Step::Once));
+            steps.extend(["layout", "control", "const_fold", "dce"].map(named).map(Step::Once));
         }
     }
     if opt.fuse && opt.level > 0 {

@@ -1,4 +1,5 @@
-//! What a run costs beyond its kernels: three launches of almost nothing, and fork and join of a team of threads.
+//! What a run costs beyond its kernels: three launches of almost nothing, a loop of such launches
+//! whose arguments move, and fork and join of a team of threads.
 //!
 //! `cargo bench -p nnc-runtime --bench executor`
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
@@ -20,6 +21,14 @@ fn runs(criterion: &mut Criterion) {
         let executable = Executable::load(program, &Cpu::new()).expect("a valid program");
         let mut instance = executable.instance(threads).expect("enough memory");
         group.bench_function(BenchmarkId::new("3 launches", format!("{threads} threads")), |bencher| {
+            bencher.iter(|| instance.run().expect("runs"));
+        });
+    }
+    for threads in [1, 2] {
+        let program = kernels::running_sums(2, 1000, 3 - threads as u64);
+        let executable = Executable::load(program, &Cpu::new()).expect("a valid program");
+        let mut instance = executable.instance(threads).expect("enough memory");
+        group.bench_function(BenchmarkId::new("1000 trips of a launch", format!("{threads} threads")), |bencher| {
             bencher.iter(|| instance.run().expect("runs"));
         });
     }

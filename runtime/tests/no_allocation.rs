@@ -79,4 +79,17 @@ fn runs_allocate_nothing_and_instances_what_was_announced() {
         assert_eq!(COUNT.load(SeqCst) - before, 0, "allocations in 200 runs on {threads} threads");
         instances.push(instance);
     }
+    // And in loops, with arguments that move and threads that share them.
+    for threads in [1, 2, 4] {
+        let program = kernels::running_sums(1000, 50, 100);
+        let executable = Executable::load(program, &Cpu::new()).expect("a valid program");
+        let mut instance = executable.instance(threads).expect("enough memory");
+        instance.run().expect("runs");
+        let before = COUNT.load(SeqCst);
+        for _ in 0..20 {
+            instance.run().expect("runs");
+        }
+        assert_eq!(COUNT.load(SeqCst) - before, 0, "allocations in 20 runs of a loop on {threads} threads");
+        instances.push(instance);
+    }
 }

@@ -25,7 +25,7 @@ fn larger_graphs() {
 
 #[test]
 fn loops_and_branches() {
-    check_many(2..=8, &|seed, n_nodes| {
+    check_many(5..=9, &|seed, n_nodes| {
         check_control(seed, n_nodes, Mix::CONTROL)?;
         check_control(seed, n_nodes, Mix::EXACT_CONTROL)
     });

@@ -23,15 +23,47 @@ func @layer(%x: f32[N, 3], param %w: f32[2, 3] = @w, state %m: f32[2] = @m) -> (
 }
 ";
 
+const LOOPS: &str = "\
+func @loops(%x: f32[N, 3], state %m: f32[3] = @m3, %go: bool[]) -> (y: f32[N, 3], m: f32[3] into %m, n: i32[]) {
+  %0, %1 = scan %m, %x {n_carried = 1, n_scanned = 1, length = N, reverse = true} (%p0: f32[3], %p1: f32[3]) {
+    %0 = add %p0, %p1 : f32[3]
+    return %0, %0
+  } : f32[3], f32[N, 3]
+  %2 = cond %go, %0 (%p0: f32[3]) {
+    %0 = negate %p0 : f32[3]
+    return %0
+  } (%p0: f32[3]) {
+    return %p0
+  } : f32[3]
+  %3 = constant 9 : i32[]
+  %4 = while %3 (%p0: i32[]) {
+    %0 = constant 0 : i32[]
+    %1 = compare %p0, %0 {direction = gt} : bool[]
+    return %1
+  } (%p0: i32[]) {
+    %0 = constant 1 : i32[]
+    %1 = subtract %p0, %0 : i32[]
+    return %1
+  } : i32[]
+  return %1, %2, %4
+}
+";
+
 fn weights() -> WeightFile {
     let mut file = WeightFile::default();
     file.tensors.insert("w".into(), TensorData::from_f32(vec![2, 3], &[1.0; 6]));
     file.tensors.insert("m".into(), TensorData::from_f32(vec![2], &[1.0; 2]));
+    file.tensors.insert("m3".into(), TensorData::from_f32(vec![3], &[1.0; 3]));
     file
 }
 
-fn module() -> nnc_ir::Module {
-    parse_module(MODEL, "t.ir", WeightSource::given(weights().tensors)).expect("a module")
+fn module(text: &str) -> nnc_ir::Module {
+    parse_module(text, "t.ir", WeightSource::given(weights().tensors)).expect("a module")
+}
+
+/// A model to damage.
+fn model() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(&[MODEL, LOOPS][..])
 }
 
 /// One change of a file.
@@ -118,8 +150,8 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn text(changes in prop::collection::vec(change(), 1..5)) {
-        let bytes = changed(MODEL.as_bytes(), &changes);
+    fn text(model in model(), changes in prop::collection::vec(change(), 1..5)) {
+        let bytes = changed(model.as_bytes(), &changes);
         let text = String::from_utf8_lossy(&bytes);
         match parse_module(&text, "t.ir", WeightSource::given(weights().tensors)) {
             Ok(module) => work_with(&module),
@@ -133,8 +165,8 @@ proptest! {
     }
 
     #[test]
-    fn binary_modules(changes in prop::collection::vec(change(), 1..4)) {
-        let bytes = changed(&binary::to_bytes(&module()).expect("it can be written"), &changes);
+    fn binary_modules(model in model(), changes in prop::collection::vec(change(), 1..4)) {
+        let bytes = changed(&binary::to_bytes(&module(model)).expect("it can be written"), &changes);
         if let Ok(module) = binary::from_bytes(&bytes, "t.irb") {
             work_with(&module);
         }
@@ -166,9 +198,13 @@ proptest! {
 
     /// The null device checks and plans, and runs none of the damaged code.
     #[test]
-    fn artifacts(changes in prop::collection::vec(change(), 1..4), repaired in any::<bool>()) {
+    fn artifacts(
+        model in model(),
+        changes in prop::collection::vec(change(), 1..4),
+        repaired in any::<bool>(),
+    ) {
         let options = nnc::Options { dims: [("N".to_string(), 2)].into(), ..nnc::Options::default() };
-        let module = module();
+        let module = module(model);
         let (executable, _) = nnc::jit::compile_cached(&module.funcs[0], &module.weights, &options).expect("it compiles");
         let mut bytes = changed(&artifact::encode(executable.program()).expect("it can be written"), &changes);
         if repaired && bytes.len() > 24 {

@@ -90,3 +90,22 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
         },
     }
 }
+
+/// Running sums in a loop of `trips` iterations over vectors of `len` elements: `y[i] = y[i - 1] + x[i]`, `y[-1]` being
+/// the state `w`, which is all 10.
+#[allow(dead_code, reason = "not all tests that include this file have loops")]
+pub(crate) fn running_sums(len: usize, trips: u64, chunk: u64) -> Program {
+    let mut program = step(len, chunk);
+    let stack = TensorSpec { elem: ElemType::F32, shape: vec![trips as usize, len] };
+    program.inputs[0].spec = stack.clone();
+    program.outputs.truncate(1);
+    program.outputs[0].spec = stack;
+    let bytes = 4 * len as i64;
+    let slice = |place: Place| Address::from(place).moved(0, 0, bytes);
+    let sum = slice(Place::Output(0));
+    let before = Address::from(Place::Input(1)).before(0, 1, &sum.previous(0));
+    program.launches.truncate(1);
+    program.launches[0].args = vec![before, slice(Place::Input(0)), sum];
+    program.steps = vec![Step::Loop { trips, body: 1 }, Step::Launch(0)];
+    program
+}

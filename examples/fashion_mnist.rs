@@ -10,16 +10,15 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::Duration;
 
 use clap::Parser;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use ndarray::{Array1, Array2, Array3, Ix2, Ix3};
 use ndarray_npy::{NpzReader, NpzWriter};
 use nnc::ir::file::save_module;
 use nnc::prelude::*;
+use nnc::trainer::Metric;
 
 const CLASSES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
@@ -51,6 +50,15 @@ struct Args {
     /// Where the trained model goes, without extension
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Folder for checkpoints after each epoch and each minute
+    #[arg(long, value_name = "DIR")]
+    checkpoints: Option<PathBuf>,
+    /// Continue from the newest checkpoint, if there is one
+    #[arg(long, requires = "checkpoints")]
+    resume: bool,
+    /// Draw the loss curve to this file
+    #[arg(long, value_name = "SVG")]
+    plot: Option<PathBuf>,
     /// Name the classes in these logits of the saved images, instead of training
     #[arg(long, value_name = "NPZ", requires = "out")]
     predictions: Option<PathBuf>,
@@ -146,18 +154,6 @@ fn introduce(model: &NeuralNetwork) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Mean loss and share of right answers over a data set.
-fn evaluate(trainer: &mut Trainer<NeuralNetwork>, images: &Images) -> Result<(f64, f64), Box<dyn Error>> {
-    let (mut loss_sum, mut n_right) = (0.0, 0);
-    for (x, y) in &DataLoader::new(images.clone()).batch_size(128) {
-        let (logits, loss) = trainer.evaluate(&x, &y)?;
-        loss_sum += loss * y.len() as f64;
-        n_right += classes(&logits.to_f32()).zip(&y).filter(|(found, expected)| found == *expected).count();
-    }
-    let n = images.len() as f64;
-    Ok((loss_sum / n, n_right as f64 / n))
-}
-
 /// The class of the largest logit of each row.
 fn classes(logits: &[f32]) -> impl Iterator<Item = i64> {
     logits.chunks(CLASSES.len()).map(|row| {
@@ -166,38 +162,28 @@ fn classes(logits: &[f32]) -> impl Iterator<Item = i64> {
     })
 }
 
-fn train(trainer: &mut Trainer<NeuralNetwork>, splits: &Splits, epochs: usize) -> Result<(), Box<dyn Error>> {
+/// Trains, with validation after each epoch.
+fn train(trainer: &mut Trainer<NeuralNetwork>, splits: &Splits, args: &Args) -> Result<(), nnc::Error> {
     let train_dl = DataLoader::new(splits.train.clone()).batch_size(64).shuffle(true);
-    for epoch in 1..=epochs {
-        let bar = progress_bar(splits.train.len());
-        bar.set_prefix(format!("epoch {epoch}/{epochs}"));
-        let start = Instant::now();
-        let mut loss_sum = 0.0;
-        for (x, y) in &train_dl {
-            let loss = trainer.step(&x, &y)?;
-            loss_sum += loss * y.len() as f64;
-            bar.inc(y.len() as u64);
-            bar.set_message(format!("{loss:.3}"));
+    let valid_dl = DataLoader::new(splits.valid.clone()).batch_size(128);
+    let fit = trainer.fit(&train_dl).epochs(args.epochs).validation(&valid_dl).metric(metrics::Accuracy::new());
+    let mut fit = fit.on_epoch_end(|fit| {
+        if let Some(record) = fit.record() {
+            let speed = record.examples_per_second().map_or(String::new(), |speed| format!(", {speed:.0} images/s"));
+            println!("epoch {}: {record}{speed}", record.epoch + 1);
         }
-        let speed = splits.train.len() as f64 / start.elapsed().as_secs_f64();
-        bar.finish_and_clear();
-        let train_loss = loss_sum / splits.train.len() as f64;
-        let (valid_loss, valid_acc) = evaluate(trainer, &splits.valid)?;
-        println!(
-            "epoch {epoch}: train loss {train_loss:.4}, valid loss {valid_loss:.4}, valid accuracy {valid_acc:.4}, \
-             {speed:.0} images/s"
-        );
+    });
+    if let Some(dir) = &args.checkpoints {
+        fit = fit.checkpoints(Checkpoints::new(dir).every(Duration::from_secs(60)).best("valid_loss"));
     }
+    if args.resume {
+        fit = fit.resume();
+    }
+    if let Some(path) = &args.plot {
+        fit = fit.plot(path);
+    }
+    fit.run()?;
     Ok(())
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(n_images: usize) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let template = "{prefix} [{bar:40}] {pos}/{len}  loss {msg}  {per_sec} images";
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    ProgressBar::with_draw_target(Some(n_images as u64), target).with_style(style.progress_chars("=> "))
 }
 
 /// Where the images beside a saved model lie.
@@ -277,9 +263,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     let builder = Trainer::new(model, Loss::cross_entropy(), Sgd::new(0.1));
     let mut trainer = builder.target(device).tier(args.tier).threads(args.threads).build()?;
-    train(&mut trainer, &splits, args.epochs)?;
-    let (test_loss, test_acc) = evaluate(&mut trainer, &splits.test)?;
-    println!("test loss {test_loss:.4}, test accuracy {test_acc:.4}");
+    train(&mut trainer, &splits, &args)?;
+    let mut accuracy = metrics::Accuracy::new();
+    let test_dl = DataLoader::new(splits.test.clone()).batch_size(128);
+    let test_loss = trainer.test(&test_dl, &mut [&mut accuracy])?;
+    println!("test loss {test_loss:.4}, test accuracy {:.4}", accuracy.compute());
 
     if let Some(out) = &args.out {
         save(trainer.sync()?, &splits.test, out)?;

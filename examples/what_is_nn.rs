@@ -15,7 +15,7 @@
 //! | 6 | [`TensorDataset`]: images and labels sliced together |
 //! | 7 | [`DataLoader`]: batches |
 //! | 8 | validation each epoch, `train` and `eval`, shuffled batches |
-//! | 9 | `fit` and `get_data`: the loop, written once |
+//! | 9 | [`Trainer::fit`] and `get_data`: the loop, written once |
 //! | 10 | [`Conv2d`]: a convolutional network, by the same three lines |
 //! | 11 | [`Sequential`] and [`Lambda`]: the same network as a list |
 //! | 12 | [`WrappedDataLoader`] and [`AdaptiveAvgPool2d`]: the network no longer knows the size of images |
@@ -361,18 +361,13 @@ fn fit<M: Module + Forward>(
     train_dl: &impl data::Loader<Batch = Batch>,
     valid_dl: &impl data::Loader<Batch = Batch>,
 ) -> Outcome {
-    let mut val_loss = f64::NAN;
-    for epoch in 0..epochs {
-        for (xb, yb) in train_dl.batches() {
-            trainer.step(&xb, &yb)?;
+    let fit = trainer.fit(train_dl).epochs(epochs).validation(valid_dl).on_epoch_end(|fit| {
+        if let Some(record) = fit.record() {
+            println!("  epoch {}: validation loss {:.4}", record.epoch, record.values["valid_loss"]);
         }
-        let losses = valid_dl.batches().map(|(xb, yb)| Ok((trainer.evaluate(&xb, &yb)?.1, yb.len())));
-        let losses: Vec<(f64, usize)> = losses.collect::<Result<_, nnc::Error>>()?;
-        let n: usize = losses.iter().map(|(_, n)| n).sum();
-        val_loss = losses.iter().map(|(loss, n)| loss * *n as f64).sum::<f64>() / n as f64;
-        println!("  epoch {epoch}: validation loss {val_loss:.4}");
-    }
-    Ok(val_loss)
+    });
+    let history = fit.run()?;
+    Ok(history.last("valid_loss").unwrap_or(f64::NAN))
 }
 
 /// The optimizer of the convolutional network.

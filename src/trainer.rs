@@ -267,6 +267,19 @@ impl<M: Module + Forward> Trainer<M> {
         Fit::new(self, train)
     }
 
+    /// The mean loss over all examples of a loader, in evaluation mode; nothing is updated. Metrics are measured anew on the
+    /// same outputs.
+    ///
+    /// # Errors
+    /// As for [`Trainer::step`], and what the metrics report.
+    pub fn test<L>(&mut self, loader: &L, metrics: &mut [&mut dyn Metric]) -> Result<f64, Error>
+    where
+        L: Loader,
+        L::Batch: Pair + 'static,
+    {
+        fit::test(self, loader, metrics)
+    }
+
     /// Writes the trained parameters back to the model and gives the model.
     ///
     /// # Errors

@@ -169,6 +169,62 @@ fn fashion_mnist() {
     assert!(named.trim_end().ends_with(" of 16 right"), "{named}");
 }
 
+/// Everything below a folder: paths and contents. What an interrupted write left behind is passed over.
+fn tree(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("the folder is there") {
+        let path = entry.expect("it can be listed").path();
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        if name.starts_with(".nnc-") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(tree(&path).into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+        } else {
+            found.push((name, std::fs::read(path).expect("it can be read")));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_killed_run_continues_to_the_same_bits() {
+    let dir = TempDir::new().expect("a temporary folder");
+    let args = |run: &str| ["--run", run, "--epochs", "6", "--every-steps", "2"].map(str::to_string);
+    let whole = dir.path().join("whole");
+    let start = std::time::Instant::now();
+    let printed = run("resume", &args(text(&whole)).each_ref().map(String::as_str));
+    let duration = start.elapsed();
+    check("resume", &mask(&printed));
+
+    // Killed at random moments, from before the first step to after the last; then left alone.
+    let mut generator = nnc::frontend::random::Generator::new(u64::from(std::process::id()));
+    let killed = dir.path().join("killed");
+    let mut n_kills = 0;
+    while n_kills < 12 {
+        let mut command = Command::new(program("resume"));
+        let mut child =
+            command.args(args(text(&killed))).stdout(std::process::Stdio::null()).spawn().expect("it starts");
+        std::thread::sleep(duration.mul_f64(generator.uniform()));
+        // On Unix this is SIGKILL: nothing is flushed, no destructor runs.
+        child.kill().expect("it can be killed");
+        let status = child.wait().expect("it ends");
+        n_kills += 1;
+        if status.success() {
+            break;
+        }
+    }
+    let resumed = run("resume", &args(text(&killed)).each_ref().map(String::as_str));
+    assert_eq!(resumed, printed, "after {n_kills} kills");
+    let (found, expected) = (tree(&killed), tree(&whole));
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    for ((name, found), (_, expected)) in found.iter().zip(&expected) {
+        assert!(found == expected, "{name} differs after {n_kills} kills");
+    }
+}
+
 #[test]
 fn wrong_arguments_are_explained() {
     let output = Command::new(program("what_is_nn")).args(["--rungs", "0-12"]).output().expect("the example starts");

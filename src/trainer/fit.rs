@@ -68,6 +68,16 @@ where
     }
 }
 
+/// [`Trainer::test`].
+pub(super) fn test<M, L>(trainer: &mut Trainer<M>, loader: &L, metrics: &mut [&mut dyn Metric]) -> Result<f64, Error>
+where
+    M: Module + Forward,
+    L: Loader,
+    L::Batch: Pair + 'static,
+{
+    session::measure(trainer, loader, metrics)
+}
+
 /// When a schedule goes on.
 enum Pace {
     EachStep,

@@ -12,12 +12,13 @@ use nnc_frontend::data::LoaderState;
 use nnc_frontend::module::{Forward, Module};
 
 use super::progress::Progress;
-use super::{Fit, Pace, Scheduled};
+use super::{Fit, Pace, Pairs, Scheduled};
 use crate::error::Error;
+use crate::trainer::Trainer;
 use crate::trainer::callback::{Callback, FitContext};
 use crate::trainer::checkpoint::{Checkpoint, States};
 use crate::trainer::history::{EpochRecord, History};
-use crate::trainer::metrics::Mean;
+use crate::trainer::metrics::{Mean, Metric};
 use crate::trainer::monitor::Monitor;
 
 /// What calls a callback.
@@ -192,16 +193,9 @@ impl<'a, M: Module + Forward> Session<'a, M> {
     /// Loss and metrics on the validation batches.
     fn validate(&mut self, values: &mut IndexMap<String, f64>) -> Result<(), Error> {
         let Some(valid) = self.fit.valid else { return Ok(()) };
-        let metrics = &mut self.fit.metrics;
-        metrics.iter_mut().for_each(|metric| metric.reset());
-        let mut loss = Mean::default();
-        for pair in valid.pairs() {
-            let (output, batch_loss) = self.fit.trainer.evaluate(pair.x(), pair.y())?;
-            let n_rows = n_rows(pair.y());
-            loss.add(batch_loss * n_rows as f64, n_rows);
-            with_view(pair.y(), |y| metrics.iter_mut().try_for_each(|metric| metric.update(&output, &y)))?;
-        }
-        values.insert("valid_loss".to_string(), loss.get());
+        let mut metrics: Vec<&mut dyn Metric> = self.fit.metrics.iter_mut().map(|metric| &mut **metric as _).collect();
+        let loss = measure(self.fit.trainer, valid, &mut metrics)?;
+        values.insert("valid_loss".to_string(), loss);
         values.extend(metrics.iter().map(|metric| (format!("valid_{}", metric.name()), metric.compute())));
         Ok(())
     }
@@ -265,6 +259,23 @@ impl<'a, M: Module + Forward> Session<'a, M> {
         }
         self.fit.logs.iter().try_for_each(|path| self.history.save(path))
     }
+}
+
+/// The mean loss over all examples of a loader; the metrics are measured anew.
+pub(super) fn measure<M: Module + Forward>(
+    trainer: &mut Trainer<M>,
+    loader: &dyn Pairs,
+    metrics: &mut [&mut dyn Metric],
+) -> Result<f64, Error> {
+    metrics.iter_mut().for_each(|metric| metric.reset());
+    let mut loss = Mean::default();
+    for pair in loader.pairs() {
+        let (output, batch_loss) = trainer.evaluate(pair.x(), pair.y())?;
+        let n_rows = n_rows(pair.y());
+        loss.add(batch_loss * n_rows as f64, n_rows);
+        with_view(pair.y(), |y| metrics.iter_mut().try_for_each(|metric| metric.update(&output, &y)))?;
+    }
+    Ok(loss.get())
 }
 
 /// Number of examples of a batch.

@@ -11,10 +11,13 @@ mod control;
 mod convolution;
 mod dropout;
 mod embedding;
+mod fold;
+mod interpolate;
 mod loss;
 mod norm;
 mod pad;
 mod pool;
+mod shuffle;
 mod spatial;
 
 pub use activation::{
@@ -27,6 +30,8 @@ pub use control::{Scan, cond, scan, while_loop};
 pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use embedding::{bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance};
+pub use fold::{Blocks, fold, max_unpool, unfold};
+pub use interpolate::{InterpolateMode, OutputExtents, PerDimension, interpolate};
 pub use loss::{
     binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy, ctc_loss,
     gaussian_nll_loss, hinge_embedding_loss, huber_loss, kl_div, l1_loss, margin_ranking_loss, mse_loss,
@@ -43,6 +48,7 @@ pub use pool::{
     max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, min_pool1d,
     min_pool2d, min_pool3d,
 };
+pub use shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub use spatial::{IntoPadding, IntoSpatial, Padding, PaddingMode};
 
 /// `x · weightᵀ + bias`.

@@ -13,13 +13,16 @@ mod distance;
 mod dropout;
 mod embedding;
 mod flatten;
+mod fold;
 mod linear;
 mod loss;
 mod norm;
 mod padding;
 mod pool;
 mod recurrent;
+mod shuffle;
 mod transformer;
+mod upsample;
 
 pub use activation::{
     CELU, ELU, GELU, GLU, Hardshrink, Hardsigmoid, Hardswish, Hardtanh, LeakyReLU, LogSigmoid, LogSoftmax, Mish, PReLU,
@@ -38,6 +41,7 @@ pub use distance::{CosineSimilarity, PairwiseDistance};
 pub use dropout::{AlphaDropout, Dropout, Dropout1d, Dropout2d, Dropout3d, FeatureAlphaDropout};
 pub use embedding::{Embedding, EmbeddingBag, EmbeddingBagMode};
 pub use flatten::{Flatten, Unflatten};
+pub use fold::{Fold, MaxUnpool1d, MaxUnpool2d, MaxUnpool3d, Unfold};
 pub use linear::{Bilinear, Linear};
 pub use loss::{
     BCELoss, BCEWithLogitsLoss, CTCLoss, CosineEmbeddingLoss, Criterion, CrossEntropyLoss, GaussianNLLLoss,
@@ -59,7 +63,9 @@ pub use recurrent::{
     GRU, GRUCell, Gru, LSTM, LSTMCell, Lstm, Nonlinearity, RNN, RNNCell, Recurrence, Recurrent, RecurrentCell, Rnn,
     Weights,
 };
+pub use shuffle::{ChannelShuffle, PixelShuffle, PixelUnshuffle};
 pub use transformer::{
     Transformer, TransformerDecoder, TransformerDecoderLayer, TransformerEncoder, TransformerEncoderLayer,
     TransformerMasks,
 };
+pub use upsample::{Upsample, UpsamplingBilinear2d, UpsamplingNearest2d};

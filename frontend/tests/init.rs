@@ -114,3 +114,31 @@ fn tensors_are_drawn_from_the_distributions_they_say() {
     assert_uniform(&uniform, 1.0);
     assert_normal(&Parameter::new(Tensor::randn([5000])), 1.0);
 }
+
+#[test]
+fn dirac_passes_channels_on() {
+    let kernel = Parameter::new(Tensor::ones([4, 2, 3, 2]));
+    init::dirac_(&kernel, 2).expect("two groups divide four channels");
+    let ones: Vec<Vec<usize>> = kernel
+        .to_array()
+        .indexed_iter()
+        .filter(|(_, value)| **value == 1.0)
+        .map(|(index, _)| index.as_array_view().to_vec())
+        .collect();
+    // In each group of two, output channel `i` takes input channel `i` at the center.
+    assert_eq!(ones, [[0, 0, 1, 1], [1, 1, 1, 1], [2, 0, 1, 1], [3, 1, 1, 1]]);
+    assert_eq!(kernel.to_array().sum(), 4.0);
+    assert!(init::dirac_(&kernel, 3).expect_err("three do not").to_string().contains("3 groups"));
+    assert!(init::dirac_(&Parameter::new(Tensor::ones([2, 2])), 1).is_err());
+}
+
+#[test]
+fn sparse_has_zeros_in_every_column() {
+    let matrix = Parameter::new(Tensor::zeros([10, 7]));
+    init::sparse_(&matrix, 0.25, 0.01).expect("a matrix");
+    for column in matrix.to_array().into_dimensionality::<ndarray::Ix2>().expect("a matrix").columns() {
+        assert_eq!(column.iter().filter(|&&value| value == 0.0).count(), 3);
+    }
+    assert!(init::sparse_(&matrix, 1.5, 0.01).is_err());
+    assert!(init::sparse_(&Parameter::new(Tensor::zeros([3])), 0.1, 0.01).is_err());
+}

@@ -17,6 +17,7 @@ import nn_loss
 import nn_norm
 import nn_pool
 import nn_recurrent
+import nn_resample
 import ops
 import optim
 
@@ -40,3 +41,4 @@ if __name__ == "__main__":
     nn_norm.generate()
     nn_pool.generate()
     nn_recurrent.generate()
+    nn_resample.generate()

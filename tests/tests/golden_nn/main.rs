@@ -22,6 +22,7 @@ mod loss;
 mod norm;
 mod pool;
 mod recurrent;
+mod resample;
 
 fn families() -> Vec<Vec<Case>> {
     vec![
@@ -32,6 +33,7 @@ fn families() -> Vec<Vec<Case>> {
         linear::cases(),
         norm::cases(),
         pool::cases(),
+        resample::cases(),
         container::cases(),
         embedding::cases(),
         loss::cases(),

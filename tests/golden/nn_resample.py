@@ -74,9 +74,9 @@ def unpools():
             _, indices = pool(image(*shape), 2, return_indices=True)
             layer.case("default", unpool(2), image(*indices.shape), indices)
             layer.case("single", unpool(2), image(*indices.shape)[0], indices[0])
-            odd = [*shape[:2], *[extent + 1 for extent in shape[2:]]]
-            _, indices = pool(image(*odd), 3, 2, return_indices=True)
-            layer.case("stride", unpool(3, stride=2), image(*indices.shape), indices)
+            # Gaps between windows; where windows overlap, PyTorch leaves open which value stays.
+            _, indices = pool(image(*shape[:2], *[5 for _ in shape[2:]]), 2, 3, return_indices=True)
+            layer.case("stride", unpool(2, stride=3), image(*indices.shape), indices)
 
 
 def generate():

@@ -111,8 +111,9 @@ pub fn fold(x: &Tensor, output_size: [usize; 2], blocks: Blocks) -> Tensor {
     sum.expect("a window has an element")
 }
 
-/// Puts elements back where a max pooling with indices found them, in planes of `output_size`; zeros elsewhere. `x` and
-/// `indices` are `[N, C, ...]` or `[C, ...]` with one spatial dimension for each of `output_size`.
+/// Puts elements back where a max pooling with indices found them, in planes of `output_size`; zeros elsewhere. Of
+/// several for one place the last stays. `x` and `indices` are `[N, C, ...]` or `[C, ...]` with one spatial dimension for
+/// each of `output_size`.
 #[track_caller]
 pub fn max_unpool(x: &Tensor, indices: &Tensor, output_size: &[usize]) -> Tensor {
     let (ty, indices_ty) = (live!(x), live!(indices));

@@ -24,6 +24,7 @@ use nnc_ir::{Constant, DType, Diagnostic, Graph, Node, NodeData, Op, Rewriter, S
 
 use crate::inline::splice;
 use crate::regions::is_control;
+use crate::remark::Remarks;
 
 mod hoist;
 mod merge;
@@ -35,7 +36,7 @@ pub use merge::merge;
 ///
 /// # Errors
 /// None on a verified graph.
-pub fn control(graph: &Graph) -> Result<Graph, Diagnostic> {
+pub fn control(graph: &Graph, remarks: &mut Remarks) -> Result<Graph, Diagnostic> {
     if !graph.nodes().any(|(_, data)| is_control(&data.op)) {
         return Ok(graph.clone());
     }
@@ -50,14 +51,14 @@ pub fn control(graph: &Graph) -> Result<Graph, Diagnostic> {
         // What nobody uses is swept by `dce`.
         if !is_control(&data.op) || !used.contains(&true) {
             rewriter.copy(node);
-        } else if let Some(results) = resolve(&mut rewriter, node, data)? {
+        } else if let Some(results) = resolve(&mut rewriter, node, data, remarks)? {
             for (old, new) in data.results().zip(results) {
                 rewriter.map(old, new);
             }
         } else {
             match data.op {
                 Op::Scan(_) => {
-                    let hoisted = hoist::hoist(&mut rewriter, node)?;
+                    let hoisted = hoist::hoist(&mut rewriter, node, remarks)?;
                     trim::scan(&mut rewriter, node, hoisted, &used)?;
                 }
                 Op::Cond => trim::cond(&mut rewriter, node, &used)?,
@@ -69,11 +70,22 @@ pub fn control(graph: &Graph) -> Result<Graph, Diagnostic> {
 }
 
 /// The results of a node whose steps are known to be none or one, or whose branch is known.
-fn resolve(rewriter: &mut Rewriter<'_>, node: Node, data: &NodeData) -> Result<Option<Vec<Value>>, Diagnostic> {
+fn resolve(
+    rewriter: &mut Rewriter<'_>,
+    node: Node,
+    data: &NodeData,
+    remarks: &mut Remarks,
+) -> Result<Option<Vec<Value>>, Diagnostic> {
     let operands = rewriter.operands(node);
+    let mut made = |message: &str| remarks.made("control", &data.location, message, 0);
     match &data.op {
         Op::Cond => {
             let Some(pred) = truth(rewriter.graph(), operands[0]) else { return Ok(None) };
+            made(if pred {
+                "the predicate is true: the first branch stays"
+            } else {
+                "the predicate is false: the second branch stays"
+            });
             let region = &data.regions[usize::from(!pred)];
             Ok(Some(splice(region, &operands[1..], rewriter.graph_mut())))
         }
@@ -85,6 +97,7 @@ fn resolve(rewriter: &mut Rewriter<'_>, node: Node, data: &NodeData) -> Result<O
         }
         Op::Scan(attrs) => match attrs.length.as_const() {
             Some(0) => {
+                made("the loop has no step");
                 let old = rewriter.old();
                 let mut results = operands[..attrs.n_carried].to_vec();
                 for result in data.results().skip(attrs.n_carried) {
@@ -94,6 +107,7 @@ fn resolve(rewriter: &mut Rewriter<'_>, node: Node, data: &NodeData) -> Result<O
                 Ok(Some(results))
             }
             Some(1) => {
+                made("the loop has one step: its body stays");
                 let body = &data.regions[0];
                 let mut inputs = operands;
                 let scanned = attrs.n_carried..attrs.n_carried + attrs.n_scanned;

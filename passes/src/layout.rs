@@ -128,7 +128,8 @@ mod tests {
             }",
         )
         .unwrap();
-        let graph = crate::control::control(&layout(&func.graph, &mut Remarks::new()).unwrap()).unwrap();
+        let remarks = &mut Remarks::new();
+        let graph = crate::control::control(&layout(&func.graph, remarks).unwrap(), remarks).unwrap();
         let weight = graph.def(graph.results()[0]).operands[1];
         assert_eq!(graph.def_op(weight), &Op::Transpose(vec![1, 0]));
     }

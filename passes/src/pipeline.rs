@@ -55,7 +55,7 @@ passes! {
     const_fold: "compute what depends on constants alone",
         |func, _| with_graph(func, crate::const_fold::const_fold);
     control: "make loops and branches smaller: merge, resolve, hoist, trim",
-        |func, _| with_graph(func, crate::control::control);
+        |func, remarks| with_graph(func, |graph| crate::control::control(graph, remarks));
     cse: "merge nodes that compute the same",
         |func, _| with_graph(func, |graph| Ok(crate::cse::cse(graph)));
     dce: "remove nodes that no result depends on",

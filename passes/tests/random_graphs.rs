@@ -16,8 +16,10 @@ mod control;
 mod generator;
 #[path = "random/loops.rs"]
 mod loops;
+#[path = "random/unroll.rs"]
+mod unroll;
 
-use generator::{Random, random_func};
+use generator::{Random, random_func, random_node};
 
 /// The data with every NaN the same: which of two NaNs an op passes on is no part of its meaning.
 fn normalized(data: &TensorData) -> TensorData {

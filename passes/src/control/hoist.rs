@@ -8,6 +8,7 @@ use nnc_ir::{Diagnostic, Graph, Node, Op, Rewriter, Value};
 
 use crate::cost;
 use crate::regions::graph_of;
+use crate::remark::Remarks;
 
 /// A scan's operands in the new graph, and its body.
 pub(super) struct Hoisted {
@@ -19,7 +20,7 @@ pub(super) struct Hoisted {
 const MAX_REPEATED_FLOPS: u64 = 4;
 
 /// The scan `node` with what does not depend on the step moved before it.
-pub(super) fn hoist(rewriter: &mut Rewriter<'_>, node: Node) -> Result<Hoisted, Diagnostic> {
+pub(super) fn hoist(rewriter: &mut Rewriter<'_>, node: Node, remarks: &mut Remarks) -> Result<Hoisted, Diagnostic> {
     let data = rewriter.old().node(node);
     let Op::Scan(attrs) = &data.op else { unreachable!("only scans are hoisted from") };
     let body = &data.regions[0];
@@ -53,6 +54,9 @@ pub(super) fn hoist(rewriter: &mut Rewriter<'_>, node: Node) -> Result<Hoisted, 
         return Ok(Hoisted { operands, body: body.clone() });
     }
     for &inner in &wanted {
+        let message =
+            format!("{} is the same in each step: it is computed before the loop", body.node(inner).op.mnemonic());
+        remarks.made("control", &body.node(inner).location, message, 0);
         emit(rewriter.graph_mut(), body, inner, &mut hoisted)?;
     }
 

@@ -3,7 +3,7 @@
 use nnc_ir::ops::{CompareDir, ScanAttrs};
 use nnc_ir::{Builder, DType, Func, FuncParam, FuncResult, Graph, Location, ParamKind, Shape, TensorType, Value};
 
-use crate::generator::{Random, random_node};
+use super::{Random, random_node};
 
 /// Regions nest this deep.
 const MAX_DEPTH: usize = 2;

@@ -2,15 +2,15 @@
 //! after differentiation; and the gradient is that of the function without loops and branches.
 
 use nnc_ir::interp::eval_graph;
-use nnc_ir::{Builder, DType, Func, FuncResult, Graph, Location, Op, Rewriter, Shape, TensorData, TensorType, Value};
+use nnc_ir::{Builder, DType, Func, FuncResult, Graph, Location, TensorData, Value};
 use nnc_passes::autodiff;
 use nnc_passes::control::merge;
-use nnc_passes::inline::splice;
 use nnc_passes::pipeline::{OptLevel, PassManager, pipeline};
 
 use crate::control::random_func;
 use crate::generator::Random;
 use crate::normalized;
+use crate::unroll::unroll;
 
 fn value_of(graph: &Graph, inputs: &[TensorData]) -> Vec<TensorData> {
     eval_graph(graph, inputs).expect("the function has a value").iter().map(normalized).collect()
@@ -66,76 +66,6 @@ fn gradient(func: &Func) -> Option<Func> {
     Some(Func { name: func.name.clone(), params: func.params.clone(), results, graph })
 }
 
-/// The graph with every scan unrolled and every branch computed and selected, or `None` if it has a `while`.
-fn unrolled(graph: &Graph) -> Option<Graph> {
-    let mut rewriter = Rewriter::new(graph);
-    for (node, data) in graph.nodes() {
-        let operands = match data.op {
-            Op::Param(_) => continue,
-            _ => rewriter.operands(node),
-        };
-        let regions: Vec<Graph> = data.regions.iter().map(unrolled).collect::<Option<_>>()?;
-        let into = rewriter.graph_mut();
-        let results: Vec<Value> = match &data.op {
-            Op::Scan(attrs) => {
-                let length = attrs.length.as_const()?;
-                let (carried, rest) = operands.split_at(attrs.n_carried);
-                let (scanned, invariants) = rest.split_at(attrs.n_scanned);
-                let mut carries = carried.to_vec();
-                let mut stacks: Vec<Vec<Option<Value>>> =
-                    vec![vec![None; length]; data.n_results as usize - attrs.n_carried];
-                for step in 0..length {
-                    let at = if attrs.reverse { length - 1 - step } else { step };
-                    let mut inputs = carries;
-                    for &stack in scanned {
-                        let mut b = Builder::new(into, Location::unknown());
-                        let shape = Shape(b.shape(stack).0[1..].to_vec());
-                        let slice = b.slice_dim(stack, 0, at, at + 1).expect("in range");
-                        inputs.push(b.reshape(slice, shape).expect("one slice"));
-                    }
-                    inputs.extend(invariants);
-                    carries = splice(&regions[0], &inputs, into);
-                    for (stack, output) in stacks.iter_mut().zip(carries.split_off(attrs.n_carried)) {
-                        stack[at] = Some(output);
-                    }
-                }
-                for (stack, result) in stacks.into_iter().zip(data.results().skip(attrs.n_carried)) {
-                    let mut b = Builder::new(into, Location::unknown());
-                    let TensorType { dtype, shape } = graph.ty(result).clone();
-                    let one = Shape([&[1.into()], &shape.0[1..]].concat());
-                    let parts: Vec<Value> =
-                        stack.into_iter().flatten().map(|part| b.reshape(part, one.clone()).expect("fits")).collect();
-                    let empty = TensorType { dtype, shape };
-                    carries.push(match parts.is_empty() {
-                        true => b.splat(empty, 0.0).expect("a constant"),
-                        false => b.concatenate(&parts, 0).expect("fits"),
-                    });
-                }
-                carries
-            }
-            Op::Cond => {
-                let on_true = splice(&regions[0], &operands[1..], into);
-                let on_false = splice(&regions[1], &operands[1..], into);
-                let mut b = Builder::new(into, Location::unknown());
-                let select = |(on_true, on_false)| {
-                    let pred = b.broadcast_to(operands[0], b.shape(on_true).clone()).expect("a scalar");
-                    b.select(pred, on_true, on_false).expect("fits")
-                };
-                on_true.into_iter().zip(on_false).map(select).collect()
-            }
-            Op::While => return None,
-            _ => {
-                rewriter.copy(node);
-                continue;
-            }
-        };
-        for (old, new) in data.results().zip(results) {
-            rewriter.map(old, new);
-        }
-    }
-    Some(rewriter.finish())
-}
-
 /// Compares the gradient, and its gradient, with those of the function without loops and branches. Whether that could be
 /// done.
 fn check_gradient(seed: u64, n_nodes: usize) -> bool {
@@ -143,7 +73,7 @@ fn check_gradient(seed: u64, n_nodes: usize) -> bool {
     let mut random = Random(seed);
     let inputs: Vec<TensorData> =
         func.graph.params().iter().map(|&param| random.tensor(func.graph.ty(param))).collect();
-    let Some(graph) = unrolled(&func.graph) else { return false };
+    let Some(graph) = unroll(&func.graph).expect("unrolls") else { return false };
     let plain = Func { graph, ..func.clone() };
     assert_eq!(value_of(&plain.graph, &inputs), value_of(&func.graph, &inputs), "seed {seed}: unrolled");
     let (mut found, mut expected) = (func, plain);

@@ -20,7 +20,7 @@ use crate::schedule::{KernelSchedule, SortSchedule};
 mod network;
 mod pairs;
 
-use network::Step;
+use network::{Network, Step};
 use pairs::Pairs;
 
 /// Longest row that a CPU task keeps in scratch of its own; longer ones have a place in memory.
@@ -28,6 +28,12 @@ const MAX_LOCAL: usize = 4096;
 
 /// Longest row that a GPU block keeps in shared memory.
 const MAX_SHARED: usize = 2048;
+
+/// Lanes of comparisons: words of 64 bits fill a vector sooner.
+const PAIR_LANES: u16 = 8;
+
+/// Steps of a network that are written out one by one; of a longer one each kind stands once, in a loop over stages.
+const MAX_WRITTEN_OUT: usize = 10;
 
 /// Threads of a GPU block.
 const GPU_THREADS: u64 = 256;
@@ -122,15 +128,14 @@ impl Sort<'_> {
 
     /// One task a row.
     fn cpu(&self, cx: &mut Cx<'_>) -> Eval<Split> {
-        let n_exchanges: u64 = network::steps(self.len).iter().map(|step| step.blocks * step.distance).sum();
-        let ns = EXCHANGE_NS * n_exchanges as f64 / f64::from(LANES)
+        let network = Network::new(self.len);
+        let n_exchanges: u64 = network.steps().map(|step| step.blocks * step.distance + step.rest).sum();
+        let ns = EXCHANGE_NS * n_exchanges as f64 / f64::from(PAIR_LANES)
             + MOVE_NS * (self.len * (1 + self.outs.len() as u64)) as f64;
         let body = |cx: &mut Cx<'_>, at: Index| {
             let base = self.enter_row(cx, &at);
             cx.vector_loop(self.len, self.lanes, |cx, at| self.read(cx, &base, at))?;
-            for step in network::steps(self.len) {
-                self.step(cx, &base, &step)?;
-            }
+            self.compare(cx, &base, &network)?;
             cx.for_loop(self.len, LoopKind::Serial, |cx, at| self.write(cx, &base, at))
         };
         dispatch(cx, vec![Task { count: self.n_rows, ns, body: Box::new(body) }])
@@ -169,43 +174,57 @@ impl Sort<'_> {
         Ok(())
     }
 
+    /// The network, along vectors.
+    fn compare(&self, cx: &mut Cx<'_>, base: &Index, network: &Network) -> Eval {
+        if network.steps().count() <= MAX_WRITTEN_OUT {
+            return network.steps().try_for_each(|step| self.step(cx, base, step));
+        }
+        let n_stages = network.merges.len() as u64;
+        cx.for_loop(n_stages, LoopKind::Serial, |cx, stage| {
+            let stage = cx.index_reg(&stage);
+            let where_stage = |cx: &mut Cx<'_>, dir: CompareDir, number: usize, step: &Step| {
+                let number = cx.b.const_i64(Ty::I64, 1, number as i64);
+                let takes_place = cx.b.compare(dir, stage, number);
+                cx.if_then(takes_place, |cx| self.step(cx, base, step))
+            };
+            for (number, merge) in network.merges.iter().enumerate() {
+                where_stage(cx, CompareDir::Eq, number, merge)?;
+            }
+            for (number, half) in network.halves.iter().enumerate().rev() {
+                where_stage(cx, CompareDir::Gt, number, half)?;
+            }
+            Ok(())
+        })
+    }
+
     /// One step of the network, along vectors.
     fn step(&self, cx: &mut Cx<'_>, base: &Index, step: &Step) -> Eval {
         let block = 2 * step.distance as i64;
-        let exchange = |cx: &mut Cx<'_>, low: Index, high: Index, low_lane: i64, high_lane: i64| {
+        let sign = if step.mirrored { -1 } else { 1 };
+        let first_high = if step.mirrored { block - 1 } else { step.distance as i64 };
+        // Comparison `at` of the block at `origin`, and those beside it `lane` elements apart.
+        let exchange = |cx: &mut Cx<'_>, origin: &Index, at: &Index, (low_lane, high_lane): (i64, i64)| {
+            let low = origin.clone().plus_scaled(at, 1);
+            let high = origin.clone().plus_const(first_high).plus_scaled(at, sign);
             self.pairs.exchange(cx, (low, low_lane), (high, high_lane));
             Ok(())
         };
-        let sign = if step.mirrored { -1 } else { 1 };
-        let (first_low, first_high) = (0, if step.mirrored { block - 1 } else { step.distance as i64 });
-        if step.distance >= u64::from(LANES) {
+        if step.distance >= u64::from(PAIR_LANES) {
             cx.for_loop(step.blocks, LoopKind::Serial, |cx, number| {
                 let origin = base.clone().plus_scaled(&number, block);
-                cx.vector_loop(step.distance, LANES, |cx, at| {
-                    let low = origin.clone().plus_const(first_low).plus_scaled(&at, 1);
-                    let high = origin.clone().plus_const(first_high).plus_scaled(&at, sign);
-                    exchange(cx, low, high, 1, sign)
-                })
+                pair_loop(cx, step.distance, |cx, at| exchange(cx, &origin, &at, (1, sign)))
             })?;
         } else {
             // Short blocks: lanes run over blocks.
-            for at in 0..step.distance as i64 {
-                cx.vector_loop(step.blocks, LANES, |cx, number| {
-                    let origin = base.clone().plus_scaled(&number, block);
-                    let low = origin.clone().plus_const(first_low + at);
-                    let high = origin.plus_const(first_high + sign * at);
-                    exchange(cx, low, high, block, block)
-                })?;
-            }
+            cx.for_loop(step.distance, LoopKind::Serial, |cx, at| {
+                pair_loop(cx, step.blocks, |cx, number| {
+                    exchange(cx, &base.clone().plus_scaled(&number, block), &at, (block, block))
+                })
+            })?;
         }
         // What the last, incomplete block has of pairs.
         let origin = base.clone().plus_const(step.blocks as i64 * block);
-        let skipped = step.skipped as i64;
-        cx.vector_loop(step.rest, LANES, |cx, at| {
-            let low = origin.clone().plus_const(first_low + skipped).plus_scaled(&at, 1);
-            let high = origin.clone().plus_const(first_high + sign * skipped).plus_scaled(&at, sign);
-            exchange(cx, low, high, 1, sign)
-        })
+        pair_loop(cx, step.rest, |cx, at| exchange(cx, &origin, &at.plus_const(step.skipped as i64), (1, sign)))
     }
 
     /// One block a row.
@@ -215,10 +234,10 @@ impl Sort<'_> {
             cx.for_loop(threads, LoopKind::Thread(0), |cx, thread| {
                 let base = self.enter_row(cx, &row);
                 spread(cx, &thread, threads, self.len, &mut |cx, at| self.read(cx, &base, at))?;
-                for step in network::steps(self.len) {
+                for step in Network::new(self.len).steps() {
                     cx.b.push(Stmt::Barrier);
                     let count = step.blocks * step.distance + step.rest;
-                    spread(cx, &thread, threads, count, &mut |cx, at| self.step_at(cx, &base, &step, &at))?;
+                    spread(cx, &thread, threads, count, &mut |cx, at| self.step_at(cx, &base, step, &at))?;
                 }
                 cx.b.push(Stmt::Barrier);
                 spread(cx, &thread, threads, self.len, &mut |cx, at| self.write(cx, &base, at))
@@ -249,6 +268,16 @@ impl Sort<'_> {
         self.pairs.exchange(cx, (low, 1), (high, 1));
         Ok(())
     }
+}
+
+/// `count` comparisons, by vectors and then one by one.
+fn pair_loop<'r>(cx: &mut Cx<'r>, count: u64, mut body: impl FnMut(&mut Cx<'r>, Index) -> Eval) -> Eval {
+    let whole = count - count % u64::from(PAIR_LANES);
+    cx.vector_loop(whole, PAIR_LANES, &mut body)?;
+    cx.for_loop(count - whole, LoopKind::Serial, |cx, at| {
+        (cx.lanes, cx.active) = (1, 1);
+        body(cx, at.plus_const(whole as i64))
+    })
 }
 
 /// `count` iterations dealt out to the threads of a block.

@@ -21,20 +21,32 @@ pub(super) struct Step {
     pub(super) skipped: u64,
 }
 
-/// The steps that sort `len` elements.
-pub(super) fn steps(len: u64) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut block = 2;
-    while block / 2 < len {
-        steps.push(step(len, block / 2, true));
-        let mut distance = block / 4;
-        while distance > 0 {
-            steps.push(step(len, distance, false));
-            distance /= 2;
+/// The network of `len` elements: stage `s` is step `s` of `merges`, then the steps of `halves` from number `s - 1` down to 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    /// The first step of each stage.
+    pub(super) merges: Vec<Step>,
+    /// The step of distance `2^i`, by `i`.
+    pub(super) halves: Vec<Step>,
+}
+
+impl Network {
+    pub(super) fn new(len: u64) -> Self {
+        let distances: Vec<u64> = (0..63).map(|stage| 1 << stage).take_while(|&distance| distance < len).collect();
+        let halves = &distances[..distances.len().saturating_sub(1)];
+        Self {
+            merges: distances.iter().map(|&distance| step(len, distance, true)).collect(),
+            halves: halves.iter().map(|&distance| step(len, distance, false)).collect(),
         }
-        block *= 2;
     }
-    steps
+
+    /// All steps in order.
+    pub(super) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.merges
+            .iter()
+            .enumerate()
+            .flat_map(|(stage, merge)| [merge].into_iter().chain(self.halves[..stage].iter().rev()))
+    }
 }
 
 fn step(len: u64, distance: u64, mirrored: bool) -> Step {
@@ -51,7 +63,7 @@ mod tests {
 
     /// Runs the network, every comparison of a step in order.
     fn sort(row: &mut [u32]) {
-        for step in steps(row.len() as u64) {
+        for step in Network::new(row.len() as u64).steps() {
             for number in 0..step.blocks * step.distance + step.rest {
                 let (block, mut within) = (number / step.distance, number % step.distance);
                 if block == step.blocks {

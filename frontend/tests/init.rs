@@ -123,7 +123,7 @@ fn dirac_passes_channels_on() {
         .to_array()
         .indexed_iter()
         .filter(|(_, value)| **value == 1.0)
-        .map(|(index, _)| index.as_array_view().to_vec())
+        .map(|(index, _)| (0..4).map(|dim| index[dim]).collect())
         .collect();
     // In each group of two, output channel `i` takes input channel `i` at the center.
     assert_eq!(ones, [[0, 0, 1, 1], [1, 1, 1, 1], [2, 0, 1, 1], [3, 1, 1, 1]]);

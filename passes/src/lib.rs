@@ -5,6 +5,7 @@
 
 pub mod autocast;
 pub mod autodiff;
+pub mod block_attention;
 pub mod canonicalize;
 pub mod const_fold;
 pub mod control;

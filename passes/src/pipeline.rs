@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! verify → inline → erase_markers → (canonicalize → const_fold → cse → control → simplify → dce)*
-//!   → layout → control → const_fold → dce → fuse
+//!   → block_attention → layout → control → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing
@@ -50,6 +50,10 @@ macro_rules! passes {
 }
 
 passes! {
+    block_attention: "compute wide values of batched contractions a block of the batch at a time",
+        |func, remarks| with_graph(func, |graph| {
+            crate::block_attention::block_attention(graph, remarks, crate::block_attention::Limits::default())
+        });
     canonicalize: "put constants right and operands in order",
         |func, _| with_graph(func, crate::canonicalize::canonicalize);
     const_fold: "compute what depends on constants alone",
@@ -137,6 +141,9 @@ pub fn pipeline(opt: OptLevel) -> Vec<Step> {
         1 => steps.push(Step::Repeat(clean_up, 1)),
         _ => {
             steps.push(Step::Repeat(clean_up, MAX_ROUNDS));
+            if opt.fuse {
+                steps.push(Step::Once(named("block_attention")));
+            }
             // No simplification between layout and folding: it would absorb the transposes again.
             steps.extend(["layout", "control", "const_fold", "dce"].map(named).map(Step::Once));
         }

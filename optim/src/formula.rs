@@ -21,7 +21,7 @@
 //! ```
 
 use std::cell::RefCell;
-use std::ops::{Add, Div, Mul, Neg, Sub};
+use std::ops::{Add, Div, Mul, Neg, Not, Sub};
 
 use nnc_ir::builder::Built;
 use nnc_ir::{Builder, DType, Diagnostic, Graph, Location, TensorType, Value};
@@ -154,8 +154,6 @@ impl<'f> Term<'f> {
         sign => sign;
         /// Whether the value is neither infinite nor NaN.
         is_finite => is_finite;
-        /// Negation of a truth value.
-        not => not;
     }
 
     binary! {
@@ -309,5 +307,14 @@ impl Neg for Term<'_> {
 
     fn neg(self) -> Self {
         self.formula.apply(self.value, |b| b.negate(self.value))
+    }
+}
+
+impl Not for Term<'_> {
+    type Output = Self;
+
+    /// Negation of a truth value.
+    fn not(self) -> Self {
+        self.formula.apply(self.value, |b| b.not(self.value))
     }
 }

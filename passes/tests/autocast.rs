@@ -136,6 +136,60 @@ fn narrow_losses_and_gradients_are_near_the_wide_ones() {
     }
 }
 
+/// The lines of the body of a function that was cast to `f16` and tidied up.
+fn body_in_f16(text: &str) -> String {
+    let func = parse_func(text).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let cast = autocast(&func, DType::F16).expect("a narrow type");
+    let cast = Func { graph: dce(&cast.graph), ..cast };
+    cast.verify().expect("the function is valid");
+    let text = cast.to_string();
+    text.split_once(" {\n").map(|(_, body)| body.to_string()).expect("a function has a body")
+}
+
+#[test]
+fn a_number_that_would_become_infinite_is_not_cast() {
+    let text = "\
+func @masked(%x: f32[4, 4], %mask: bool[4, 4]) -> (y: f32[4, 4]) {
+  %0 = dot_general %x, %x {lhs_contract = [1], rhs_contract = [0]} : f32[4, 4]
+  %1 = constant -65504.0 : f32[4, 4]
+  %2 = select %mask, %0, %1 : f32[4, 4]
+  %3 = constant -1e9 : f32[4, 4]
+  %4 = select %mask, %2, %3 : f32[4, 4]
+  return %4
+}
+";
+    let expected = [
+        "  %0 = convert %x : f16[4, 4]",
+        "  %1 = dot_general %0, %0 {lhs_contract = [1], rhs_contract = [0]} : f16[4, 4]",
+        "  %2 = constant -65504.0 : f16[4, 4]",
+        "  %3 = select %mask, %1, %2 : f16[4, 4]",
+        "  %4 = constant -1000000000.0 : f32[4, 4]",
+        "  %5 = convert %3 : f32[4, 4]",
+        "  %6 = select %mask, %5, %4 : f32[4, 4]",
+        "  return %6",
+        "}",
+    ];
+    assert_eq!(body_in_f16(text).lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn bodies_of_loops_are_cast_and_carry_what_they_did() {
+    let text = "\
+func @power(%x: f32[4, 4], %w: f32[4, 4]) -> (y: f32[4, 4]) {
+  %0 = scan %x, %w {n_carried = 1, length = 3} (%p0: f32[4, 4], %p1: f32[4, 4]) {
+    %0 = dot_general %p0, %p1 {lhs_contract = [1], rhs_contract = [0]} : f32[4, 4]
+    %1 = tanh %0 : f32[4, 4]
+    return %1
+  } : f32[4, 4]
+  return %0
+}
+";
+    let body = body_in_f16(text);
+    for line in ["dot_general %0, %1", "= tanh %2 : f16[4, 4]", "= convert %3 : f32[4, 4]"] {
+        assert!(body.contains(line), "{line} in {body}");
+    }
+}
+
 #[test]
 fn other_types_are_refused() {
     let fault = autocast(&classifier(), DType::F32).expect_err("is what it is");

@@ -8,7 +8,7 @@ use nnc_ir::interp::eval_graph;
 use nnc_ir::ops::DotAttrs;
 use nnc_ir::{Builder, DType, Func, FuncParam, FuncResult, Graph, Location, ParamKind, TensorData, TensorType, Value};
 use nnc_optim::Sgd;
-use nnc_passes::optimizer::{OptimizerSpec, train_step};
+use nnc_passes::optimizer::{Clip, LossScaling, OptimizerSpec, ParamGroup, StepSpec, train_step};
 
 /// A function of named parameters whose one result is the loss.
 fn func(params: &[(&str, ParamKind, TensorType)], build: impl Fn(&mut Builder<'_>, &[Value]) -> Built) -> Func {
@@ -103,18 +103,18 @@ fn sgd_follows_the_algorithm_of_pytorch() {
     // The learning rate passes through f32, which holds this one exactly.
     let base = Sgd { lr: 0.125, ..Sgd::default() };
     let variants = [
-        base.clone(),
-        Sgd { weight_decay: 0.1, ..base.clone() },
-        Sgd { momentum: 0.9, ..base.clone() },
-        Sgd { momentum: 0.9, dampening: 0.5, ..base.clone() },
-        Sgd { momentum: 0.9, dampening: 0.5, weight_decay: 0.1, ..base.clone() },
-        Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..base.clone() },
-        Sgd { momentum: 0.5, maximize: true, lr: 0.0625, ..base.clone() },
+        base,
+        Sgd { weight_decay: 0.1, ..base },
+        Sgd { momentum: 0.9, ..base },
+        Sgd { momentum: 0.9, dampening: 0.5, ..base },
+        Sgd { momentum: 0.9, dampening: 0.5, weight_decay: 0.1, ..base },
+        Sgd { momentum: 0.9, nesterov: true, weight_decay: 0.1, ..base },
+        Sgd { momentum: 0.5, maximize: true, lr: 0.0625, ..base },
         Sgd { dampening: 0.5, ..base },
     ];
     for sgd in variants {
         let bytes: Vec<u8> = start.iter().flat_map(|value: &f64| value.to_le_bytes()).collect();
-        let step = train_step(&func, 0, &OptimizerSpec::Sgd(sgd.clone())).expect("can be trained");
+        let step = train_step(&func, 0, OptimizerSpec::Sgd(sgd)).expect("can be trained");
         let mut training = Training::new(step, &[("x", TensorData::new(DType::F64, vec![3], bytes))]);
         for _ in 0..4 {
             training.take(sgd.lr as f32);
@@ -211,6 +211,79 @@ fn a_step_names_its_states_and_donates_them() {
     assert_eq!(results, [("loss", None), ("w", Some(1)), ("w.momentum_buffer", Some(4)), ("optimizer.step", Some(3)),]);
 }
 
+/// The names of a step's parameters beyond the function's own.
+fn added(func: &Func, step: &Func) -> Vec<String> {
+    step.params[func.params.len()..].iter().map(|param| param.name.clone()).collect()
+}
+
+/// The sum of `x * w * v`.
+fn product() -> Func {
+    let ty = TensorType::new(DType::F32, [2]);
+    let params =
+        [("x", ParamKind::Input, ty.clone()), ("w", ParamKind::Param, ty.clone()), ("v", ParamKind::Param, ty)];
+    func(&params, |b, p| {
+        let first = b.multiply(p[0], p[1])?;
+        let second = b.multiply(first, p[2])?;
+        b.reduce_sum(second, &[0])
+    })
+}
+
+fn group(optimizer: &str, params: &[&str], schedules_momentum: bool) -> ParamGroup {
+    let optimizer = OptimizerSpec::parse(optimizer).expect("a specification");
+    ParamGroup { optimizer, params: params.iter().map(ToString::to_string).collect(), schedules_momentum }
+}
+
+#[test]
+fn every_group_has_a_learning_rate_and_states_of_its_own() {
+    let func = product();
+    let groups = vec![group("nadam", &[], true), group("nadam:lr=0.5", &["v"], false)];
+    let spec = StepSpec { groups, clip: Some(Clip::norm(1.0)), loss_scaling: None };
+    assert_eq!(spec.inputs(), [("lr".to_string(), 2e-3), ("lr.1".to_string(), 0.5), ("momentum".to_string(), 0.9)]);
+    let step = train_step(&func, 0, spec).expect("can be trained");
+    let states = ["optimizer.step", "optimizer.mu_product", "optimizer.1.mu_product"];
+    let of_params = ["w.exp_avg", "w.exp_avg_sq", "v.exp_avg", "v.exp_avg_sq"];
+    assert_eq!(added(&func, &step), [&["lr", "lr.1", "momentum"][..], &states, &of_params].concat());
+    assert_eq!(step.results[1].name, "grad_norm");
+}
+
+#[test]
+fn steps_that_are_not_possible_are_refused_with_all_reasons() {
+    let groups = vec![group("adagrad", &[], true), group("sgd", &["v", "w"], false), group("sgd", &["w"], false)];
+    let clip = Clip::Norm { max_norm: 1.0, norm_type: 0.0, error_if_nonfinite: false };
+    let loss_scaling = Some(LossScaling { growth_interval: 0, ..LossScaling::default() });
+    let spec = StepSpec { groups, clip: Some(clip), loss_scaling };
+    let faults = train_step(&product(), 0, spec).expect_err("nothing fits");
+    let text: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        text,
+        [
+            "adagrad: there is no momentum to schedule (group 0)",
+            "parameter `w` is in the groups 1 and 2",
+            "clip: `norm_type` is 0, expected a number above 0, or infinity",
+            "loss scaling: `growth_interval` is 0, expected at least 1",
+        ]
+    );
+    let groups = vec![group("sgd", &[], false), group("sgd", &["x"], false)];
+    let spec = StepSpec { groups, clip: None, loss_scaling: None };
+    let fault = train_step(&product(), 0, spec).expect_err("x is an input");
+    assert_eq!(fault[0].to_string(), "group 1 names `x`, which is no parameter (`param`) of `train`");
+}
+
+#[test]
+fn narrow_parameters_are_updated_in_f32() {
+    // In f16 the denominator's eps would be 0, and 0 / 0 the update where the gradient is 0.
+    let ty = TensorType::new(DType::F16, [2]);
+    let func = func(&[("x", ParamKind::Input, ty.clone()), ("w", ParamKind::Param, ty)], |b, p| {
+        let product = b.multiply(p[0], p[1])?;
+        b.reduce_sum(product, &[0])
+    });
+    let step = train_step(&func, 0, OptimizerSpec::parse("adam").expect("a specification")).expect("can be trained");
+    let halves = |values: [f64; 2]| TensorData::from_doubles(DType::F16, vec![2], values);
+    let mut training = Training::new(step, &[("x", halves([1.0, 0.0])), ("w", halves([1.0, 1.0]))]);
+    training.take(0.125);
+    assert_eq!(training.values["w"].to_f64(), [0.875, 1.0]);
+}
+
 #[test]
 fn a_frozen_parameter_is_left_alone() {
     let ty = TensorType::new(DType::F32, [2]);
@@ -230,7 +303,7 @@ fn functions_that_cannot_be_trained_are_refused() {
     let ty = TensorType::new(DType::F32, [2]);
     let sum = |b: &mut Builder<'_>, p: &[Value]| b.reduce_sum(p[0], &[0]);
     let message =
-        |func: &Func| train_step(func, 0, &OptimizerSpec::Sgd(Sgd::default())).expect_err("refused")[0].to_string();
+        |func: &Func| train_step(func, 0, OptimizerSpec::Sgd(Sgd::default())).expect_err("refused")[0].to_string();
     let without = func(&[("x", ParamKind::Input, ty.clone())], sum);
     assert_eq!(message(&without), "function `train` has no trainable parameter (`param`) to optimize");
     let clash = func(&[("lr", ParamKind::Param, ty.clone())], sum);

@@ -228,7 +228,7 @@ impl FileTest {
         let one = || funcs.first().ok_or_else(|| message("there is no function".to_string()));
         let prepared = || -> Result<Func, Vec<Diagnostic>> {
             match self.directives("optimizer").next() {
-                Some(text) => Ok(train_step(one()?, 0, &OptimizerSpec::parse(text)?)?),
+                Some(text) => Ok(train_step(one()?, 0, OptimizerSpec::parse(text)?)?),
                 None => Ok(one()?.clone()),
             }
         };

@@ -27,7 +27,8 @@ use nnc_tests::golden::{Golden, Scale, close, folder, symmetric};
 /// The interpreter sums in `f64`, compiled code in `f32`.
 const RELATIVE: f64 = 1e-4;
 const STEPS: usize = 3;
-const OPTIMIZERS: [&str; 2] = ["sgd:lr=0.1", "sgd:lr=0.05,momentum=0.9,nesterov=true,weight_decay=0.01"];
+const OPTIMIZERS: [&str; 3] =
+    ["sgd:lr=0.1", "sgd:lr=0.05,momentum=0.9,nesterov=true,weight_decay=0.01", "adamw:lr=0.01,amsgrad=true"];
 
 type Tensors = IndexMap<String, TensorData>;
 

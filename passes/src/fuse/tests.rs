@@ -480,7 +480,7 @@ fn ideal_facts(graph: &Graph, node: Node) -> LaunchFacts {
 fn a_training_step_needs_no_copy_and_no_gradient_buffer() {
     let func = parse_func(MLP).unwrap();
     for optimizer in ["sgd:lr=0.1", "sgd:lr=0.1,momentum=0.9,nesterov=true"] {
-        let step = train_step(&func, 0, &OptimizerSpec::parse(optimizer).unwrap()).unwrap();
+        let step = train_step(&func, 0, OptimizerSpec::parse(optimizer).unwrap()).unwrap();
         let (fused, _) = optimize(&step, OptLevel::default()).unwrap();
         let plan = plan_memory(&fused, &Facts::of(&fused.graph, &ideal_facts));
         assert!(plan.steps.iter().all(|step| matches!(step, Step::Launch(_))), "{}", plan.report(&fused));

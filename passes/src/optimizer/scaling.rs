@@ -53,7 +53,7 @@ impl LossScaling {
         let grown = scale * self.growth_factor;
         let grown = is_due.and(grown.is_finite()).select(grown, scale);
         let next_scale = is_finite.select(grown, scale * self.backoff_factor);
-        let next_tracker = is_finite.and(is_due.not()).select(counted, 0.0);
+        let next_tracker = is_finite.and(!is_due).select(counted, 0.0);
         (next_scale, next_tracker)
     }
 }

@@ -89,7 +89,7 @@ fn drop_by(
         // What is left would be divided by 0.
         return x * 0.0;
     }
-    let kept = Tensor::rand(&mask_shape(&ty)).ge(p);
+    let kept = Tensor::rand(mask_shape(&ty)).ge(p);
     apply(x, &kept, p)
 }
 

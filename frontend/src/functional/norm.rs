@@ -157,10 +157,10 @@ pub fn layer_norm(x: &Tensor, normalized_shape: &[usize], weight: Affine<'_>, bi
     let moments = sound!(widen(x).moments(&dims));
     let mut y = moments.centered * (moments.squares / moments.count + eps).rsqrt();
     if let Some(weight) = weight {
-        y = y * weight.to_tensor();
+        y *= weight.to_tensor();
     }
     if let Some(bias) = bias {
-        y = y + bias.to_tensor();
+        y += bias.to_tensor();
     }
     y.to_dtype(ty.dtype)
 }
@@ -176,7 +176,7 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Affine<'_>, eps:
     let eps = eps.unwrap_or(if wide.dtype() == DType::F64 { f64::EPSILON } else { f64::from(f32::EPSILON) });
     let mut y = &wide * (wide.square().mean_keepdim(dims.as_slice()) + eps).rsqrt();
     if let Some(weight) = weight {
-        y = y * weight.to_tensor();
+        y *= weight.to_tensor();
     }
     y.to_dtype(ty.dtype)
 }
@@ -258,10 +258,10 @@ fn affine(
     ty: &TensorType,
 ) -> Result<Tensor, Tensor> {
     if let Some(weight) = weight {
-        y = y * channels(what, &weight.to_tensor(), dim, ty)?;
+        y *= channels(what, &weight.to_tensor(), dim, ty)?;
     }
     if let Some(bias) = bias {
-        y = y + channels(what, &bias.to_tensor(), dim, ty)?;
+        y += channels(what, &bias.to_tensor(), dim, ty)?;
     }
     Ok(y)
 }

@@ -13,7 +13,7 @@ use super::PaddingMode;
 /// # use nnc_frontend::functional::PaddingMode;
 /// let x = Tensor::arange(4);
 /// let padded = functional::pad(&x, &[(2, 1)], PaddingMode::Reflect);
-/// assert_eq!(padded.to_vec::<i64>()?, [2, 1, 0, 1, 2, 3, 2]);
+/// assert_eq!(padded.to_array_i64()?.into_raw_vec_and_offset().0, [2, 1, 0, 1, 2, 3, 2]);
 /// # Ok::<(), Diagnostic>(())
 /// ```
 #[track_caller]

@@ -273,7 +273,7 @@ impl EmbeddingBag {
                     mode.name()
                 ));
             }
-            rows = rows * weights.unsqueeze(-1);
+            rows *= weights.unsqueeze(-1);
         }
         let counted = padding_idx.map(|padding_idx| input.ne(padding_idx));
         match (offsets, ty.rank()) {

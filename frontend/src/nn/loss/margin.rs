@@ -287,10 +287,13 @@ pub struct TripletMarginWithDistanceLoss {
     reduction: Reduction,
 }
 
+/// A distance of the user's.
+type DistanceFn = dyn Fn(&Tensor, &Tensor) -> Tensor;
+
 #[derive(Clone)]
 enum Distance {
     Pairwise(PairwiseDistance),
-    Custom(Rc<dyn Fn(&Tensor, &Tensor) -> Tensor>),
+    Custom(Rc<DistanceFn>),
 }
 
 impl TripletMarginWithDistanceLoss {

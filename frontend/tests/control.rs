@@ -181,6 +181,29 @@ fn buffers_and_random_numbers_are_carried() {
 }
 
 #[test]
+fn random_numbers_are_carried_through_every_level() {
+    let module = trace("f", |t| {
+        let x = t.input("x", "f32[3, 4]");
+        let before = Tensor::rand([1]).sum(..);
+        let (_, ys) = scan((), x, |(), row| {
+            let noisy = scan((), row, |(), x| ((), x + Tensor::rand([1]).sum(..))).1;
+            let noisy = cond(&noisy.sum(..).gt(-1.0), noisy, |noisy| noisy + Tensor::rand([4]), |noisy| noisy);
+            ((), noisy)
+        });
+        t.output("y", ys + before);
+    })
+    .unwrap();
+    module.verify().unwrap_or_else(|faults| panic!("{}\n{module}", faults[0]));
+    let inputs = [("x".to_string(), Tensor::zeros([3, 4]).data().unwrap())].into_iter().collect();
+    let results = eval_func(&module.funcs[0], &module.weights, &inputs, &Default::default()).unwrap();
+    assert_eq!(results["rng"].to_i64()[2], 1 + 3 * (4 + 1), "one draw before, five a row");
+    let mut drawn = results["y"].to_f64();
+    drawn.sort_by(f64::total_cmp);
+    drawn.dedup();
+    assert_eq!(drawn.len(), 12);
+}
+
+#[test]
 fn a_branch_that_sets_a_buffer_sets_it_behind() {
     let run = |pred: f32| {
         let buffer = Buffer::from_data(Tensor::scalar(5.0f32).data().unwrap());

@@ -36,7 +36,7 @@ pub use builder::TrainerBuilder;
 pub use callback::{Callback, FitContext};
 use checkpoint::States;
 pub use checkpoint::{Checkpoint, Checkpoints};
-pub use fit::{Fit, Pair};
+pub use fit::{Fit, Pace, Pair};
 pub use history::{EpochRecord, History};
 pub use loss::Loss;
 pub use metrics::Metric;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use nnc_frontend::array::ToData;
 use nnc_frontend::data::{Loader, LoaderState};
 use nnc_frontend::module::{Forward, Module};
-use nnc_frontend::optim::lr_scheduler::LrScheduler;
-use nnc_ir::Diagnostic;
+use nnc_frontend::optim::lr_scheduler::{LrScheduler, Rates, Schedule, Scheduler};
+use nnc_ir::{Diagnostic, Location};
 
 use super::callback::{Callback, FitContext, OnBatchEnd, OnEpochEnd};
 use super::checkpoint::{Checkpoint, Checkpoints};
@@ -78,11 +78,15 @@ where
     session::measure(trainer, loader, metrics)
 }
 
-/// When a schedule goes on.
-enum Pace {
+/// When a schedule of learning rates goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// After each step.
     EachStep,
-    /// With a value of the history.
-    EachEpoch(Option<String>),
+    /// After each epoch. The schedule is shown the loss of validation, of training if there is no validation.
+    EachEpoch,
+    /// After each epoch. The schedule is shown the value of this name, such as `valid_accuracy`.
+    Watching(String),
 }
 
 /// A schedule of learning rates in a run.
@@ -117,6 +121,8 @@ pub struct Fit<'a, M> {
     plot: Option<PathBuf>,
     logs: Vec<PathBuf>,
     shows_progress: bool,
+    /// What is wrong with the arguments.
+    faults: Vec<Diagnostic>,
 }
 
 impl<'a, M: Module + Forward> Fit<'a, M> {
@@ -140,6 +146,7 @@ impl<'a, M: Module + Forward> Fit<'a, M> {
             plot: None,
             logs: Vec::new(),
             shows_progress: true,
+            faults: Vec::new(),
         }
     }
 
@@ -188,23 +195,48 @@ impl<'a, M: Module + Forward> Fit<'a, M> {
         self.callback(OnEpochEnd(function))
     }
 
-    /// Takes the learning rates from a schedule that goes on after each epoch. It is shown the loss of validation, of
-    /// training if there is no validation.
-    pub fn scheduler(mut self, scheduler: impl LrScheduler + 'a) -> Self {
-        self.schedulers.push(Scheduled { scheduler: Box::new(scheduler), pace: Pace::EachEpoch(None) });
-        self
+    /// Takes the learning rates from a schedule that goes on after each epoch:
+    ///
+    /// ```
+    /// # use nnc::prelude::*;
+    /// use nnc::frontend::optim::lr_scheduler::StepLR;
+    ///
+    /// # fn main() -> Result<(), nnc::Error> {
+    /// # let data = TensorDataset::new(ndarray::Array2::<f32>::ones((8, 4)), ndarray::Array1::<i64>::zeros(8));
+    /// # let train = DataLoader::new(data).batch_size(4);
+    /// let mut trainer = Trainer::new(Linear::new(4, 3), Loss::cross_entropy(), Sgd::new(0.1)).build()?;
+    /// let history = trainer.fit(&train).epochs(3).scheduler(StepLR::new(2).gamma(0.5)).run()?;
+    /// assert_eq!(history.values("lr"), [0.1, 0.1, 0.05]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// One that watches something (`ReduceLROnPlateau`) is shown the loss of validation, of training if there is no
+    /// validation; see [`Fit::schedule`] for other values.
+    pub fn scheduler(self, schedule: impl Into<Schedule>) -> Self {
+        self.schedule(schedule, Pace::EachEpoch)
     }
 
-    /// [`Fit::scheduler`] that is shown another value of the history, such as `valid_accuracy`.
-    pub fn scheduler_on(mut self, scheduler: impl LrScheduler + 'a, monitor: impl Into<String>) -> Self {
-        let pace = Pace::EachEpoch(Some(monitor.into()));
+    /// Takes the learning rates from a schedule that goes on after each step, such as `OneCycleLR`.
+    pub fn step_scheduler(self, schedule: impl Into<Schedule>) -> Self {
+        self.schedule(schedule, Pace::EachStep)
+    }
+
+    /// Takes the learning rates from a schedule that goes on as `pace` says.
+    pub fn schedule(mut self, schedule: impl Into<Schedule>, pace: Pace) -> Self {
+        let optimizers = self.trainer.spec.groups.iter().map(|group| &group.optimizer);
+        match Scheduler::new(Rates::of(optimizers), schedule) {
+            Ok(scheduler) => self.custom_scheduler(scheduler, pace),
+            Err(error) => {
+                self.faults.push(Diagnostic::new(Location::unknown(), error.to_string()));
+                self
+            }
+        }
+    }
+
+    /// Takes the learning rates from a schedule of your own. Of several schedules the last decides.
+    pub fn custom_scheduler(mut self, scheduler: impl LrScheduler + 'a, pace: Pace) -> Self {
         self.schedulers.push(Scheduled { scheduler: Box::new(scheduler), pace });
-        self
-    }
-
-    /// Takes the learning rates from a schedule that goes on after each step.
-    pub fn step_scheduler(mut self, scheduler: impl LrScheduler + 'a) -> Self {
-        self.schedulers.push(Scheduled { scheduler: Box::new(scheduler), pace: Pace::EachStep });
         self
     }
 
@@ -257,8 +289,11 @@ impl<'a, M: Module + Forward> Fit<'a, M> {
     ///
     /// # Errors
     /// Whatever [`Trainer::step`] reports; checkpoints that cannot be written, or continued from: then every reason at
-    /// once; a watched value that is not measured; the callbacks' own.
+    /// once; schedules with arguments that are not allowed; a watched value that is not measured; the callbacks' own.
     pub fn run(mut self) -> Result<History, Error> {
+        if !self.faults.is_empty() {
+            return Err(self.faults.into());
+        }
         if self.measures_training && !self.trainer.keeps_output {
             return Err(Error::message(
                 "metrics of training need the outputs of steps; build the trainer with `keep_output(true)`",

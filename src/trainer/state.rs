@@ -89,14 +89,16 @@ impl<M: Module + Forward> Trainer<M> {
         faults
     }
 
-    /// The optimizers of all groups and the clipping.
+    /// The optimizers of all groups, and what else decides the step.
     fn optimizer_text(&self) -> String {
         let groups = self.spec.groups.iter().enumerate().map(|(idx, group)| match idx {
             0 => group.optimizer.to_string(),
             _ => format!("{} for {}", group.optimizer, group.params.join(", ")),
         });
         let clip = self.spec.clip.map(|clip| format!("{clip:?}"));
-        groups.chain(clip).collect::<Vec<_>>().join("; ")
+        let scaling = self.spec.loss_scaling.map(|scaling| format!("{scaling:?}"));
+        let autocast = self.autocast.map(|dtype| format!("autocast to {dtype}"));
+        groups.chain(clip).chain(scaling).chain(autocast).collect::<Vec<_>>().join("; ")
     }
 
     /// Names and types of the model's parameters and buffers.

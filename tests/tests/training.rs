@@ -7,8 +7,8 @@ use ndarray::{Array1, Array2, Axis};
 use nnc::Error;
 use nnc::prelude::*;
 use nnc::trainer::metrics::{Accuracy, ConfusionMatrix, MetricFn};
-use nnc::trainer::{Callback, Checkpoint, Checkpoints, EarlyStopping, Fit, FitContext, History};
-use nnc_frontend::optim::lr_scheduler::LrScheduler;
+use nnc::trainer::{Fit, Pace};
+use nnc_frontend::optim::lr_scheduler::{LrScheduler, OneCycleLR, ReduceLROnPlateau, StepLR};
 use nnc_frontend::random::{Generator, next_generator};
 use pretty_assertions::assert_eq;
 
@@ -165,7 +165,7 @@ fn process(dir: &Path, seed: u64, n_epochs: usize, crash: Option<u64>, n_workers
         .validation(&valid)
         .metric(Accuracy::new())
         .train_metrics(true)
-        .scheduler(Halving { lr: 0.02, best: f64::INFINITY })
+        .custom_scheduler(Halving { lr: 0.02, best: f64::INFINITY }, Pace::EachEpoch)
         .early_stopping(EarlyStopping::new("valid_loss").patience(50).restore_best(true))
         .callback(Crash { at: crash, n_seen: 0.0, drawn: 0.0 })
         .checkpoints(Checkpoints::new(dir).every_steps(3).keep(3).best("valid_loss"))
@@ -341,6 +341,38 @@ fn training_stops_when_it_should() {
 }
 
 #[test]
+fn schedules_set_the_rates_of_the_compiled_step() {
+    let (mut trainer, train, valid) = plain();
+    let history = trainer.fit(&train).epochs(4).scheduler(StepLR::new(2).gamma(0.5)).run().expect("it trains");
+    assert_eq!(history.values("lr"), [0.2, 0.2, 0.1, 0.1]);
+    let (mut trainer, train_again, _) = plain();
+    let plateau = ReduceLROnPlateau::default().patience(0_u64).threshold(1e9);
+    let fit = trainer.fit(&train_again).epochs(4).validation(&valid);
+    let history = fit.schedule(plateau, Pace::Watching("valid_loss".to_string())).run().expect("it trains");
+    assert!(history.last("lr").is_some_and(|lr| lr < 0.2), "{:?}", history.values("lr"));
+
+    // A schedule of the momentum too, in one go and in two processes.
+    let process = |dir: &Path, stop: Option<u64>| {
+        let (mut trainer, train, _) = plain();
+        let fit = trainer.fit(&train).epochs(4).step_scheduler(OneCycleLR::new(0.5, 12)).on_batch_end(move |fit| {
+            if stop == Some(fit.step) {
+                fit.request_stop("later");
+            }
+        });
+        fit.checkpoints(Checkpoints::new(dir).keep(1)).resume().run().expect("it trains")
+    };
+    let (whole, parts) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    let history = process(whole.path(), None);
+    assert_eq!(process(parts.path(), Some(5)).stopped.as_deref(), Some("later"));
+    assert_eq!(process(parts.path(), None), history);
+    assert_same_files(parts.path(), whole.path());
+
+    let (mut trainer, train, _) = plain();
+    let error = trainer.fit(&train).scheduler(StepLR::new(0)).run().expect_err("no such schedule").to_string();
+    assert!(error.contains("step_size"), "{error}");
+}
+
+#[test]
 fn reports_are_written() {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (mut trainer, train, valid) = plain();
@@ -370,7 +402,7 @@ fn every_mismatch_is_listed() {
     let model = sequential![Linear::new(4, 7), ReLU::new(), Linear::new(7, 3), Linear::new(3, 3)];
     let mut other = Trainer::new(model, Loss::cross_entropy(), Sgd::new(0.1)).build().expect("it builds");
     let loader = DataLoader::new(Clouds::new(21, 1, false)).batch_size(BATCH);
-    let fit = other.fit(&loader).scheduler(Halving { lr: 0.1, best: 1.0 });
+    let fit = other.fit(&loader).custom_scheduler(Halving { lr: 0.1, best: 1.0 }, Pace::EachStep);
     let found = faults(fit, dir.path());
     for expected in [
         "the optimizer is sgd:lr=0.2,momentum=0.9",

@@ -156,12 +156,10 @@ impl<'a, M: Module + Forward> Session<'a, M> {
             seconds: self.seconds.take(),
         };
         for Scheduled { scheduler, pace } in &mut self.fit.schedulers {
-            if let Pace::EachEpoch(monitor) = pace {
-                let metric = match monitor {
-                    Some(name) => Some(Monitor::new(name.as_str()).value(&record)?),
-                    None => record.get("valid_loss").or(record.get("train_loss")),
-                };
-                scheduler.step(metric)?;
+            match pace {
+                Pace::EachStep => {}
+                Pace::EachEpoch => scheduler.step(record.get("valid_loss").or(record.get("train_loss")))?,
+                Pace::Watching(name) => scheduler.step(Some(Monitor::new(name.as_str()).value(&record)?))?,
             }
         }
         self.apply_schedules()?;

@@ -26,7 +26,7 @@ impl NonDynamicallyQuantizableLinear {
     fn new(features: usize, bias: bool) -> Self {
         let weight = Parameter::new(Tensor::zeros([features, features]));
         init::kaiming_uniform_(&weight, 5f64.sqrt());
-        let bias = bias.then(|| Parameter::new(Tensor::zeros([features])));
+        let bias = if bias { Some(Parameter::new(Tensor::zeros([features]))) } else { None };
         Self { features, weight, bias }
     }
 
@@ -35,6 +35,22 @@ impl NonDynamicallyQuantizableLinear {
         let _scope = trace::enter(self.key());
         x.linear(&self.weight, self.bias.as_ref().map(|bias| bias as &dyn ToTensor))
     }
+}
+
+/// The weight of a projection, Xavier-uniform.
+#[track_caller]
+fn projection(rows: usize, columns: usize) -> Parameter {
+    let weight = Parameter::new(Tensor::zeros([rows, columns]));
+    init::xavier_uniform_(&weight, 1.0);
+    weight
+}
+
+/// A key or value that is added to every sequence.
+#[track_caller]
+fn bias_row(features: usize) -> Parameter {
+    let row = Parameter::new(Tensor::zeros([1, 1, features]));
+    init::xavier_normal_(&row, 1.0);
+    row
 }
 
 /// Attention in several heads, each over a projection of query, key and value: `torch.nn.MultiheadAttention`.
@@ -117,8 +133,8 @@ impl MultiheadAttention {
     #[must_use]
     #[track_caller]
     pub fn bias(mut self, bias: bool) -> Self {
-        self.in_proj_bias = bias.then(|| Parameter::new(Tensor::zeros([3 * self.embed_dim])));
-        self.out_proj.bias = bias.then(|| Parameter::new(Tensor::zeros([self.embed_dim])));
+        self.in_proj_bias = if bias { Some(Parameter::new(Tensor::zeros([3 * self.embed_dim]))) } else { None };
+        self.out_proj.bias = if bias { Some(Parameter::new(Tensor::zeros([self.embed_dim]))) } else { None };
         self
     }
 
@@ -126,12 +142,8 @@ impl MultiheadAttention {
     #[must_use]
     #[track_caller]
     pub fn add_bias_kv(mut self, add_bias_kv: bool) -> Self {
-        let row = || {
-            let row = Parameter::new(Tensor::zeros([1, 1, self.embed_dim]));
-            init::xavier_normal_(&row, 1.0);
-            row
-        };
-        (self.bias_k, self.bias_v) = (add_bias_kv.then(row), add_bias_kv.then(row));
+        self.bias_k = if add_bias_kv { Some(bias_row(self.embed_dim)) } else { None };
+        self.bias_v = if add_bias_kv { Some(bias_row(self.embed_dim)) } else { None };
         self
     }
 
@@ -169,17 +181,12 @@ impl MultiheadAttention {
 
     #[track_caller]
     fn make_projections(&mut self) {
-        let weight = |rows: usize, columns: usize| {
-            let weight = Parameter::new(Tensor::zeros([rows, columns]));
-            init::xavier_uniform_(&weight, 1.0);
-            Some(weight)
-        };
         let (dim, kdim, vdim) = (self.embed_dim, self.kdim, self.vdim);
         let packed = kdim == dim && vdim == dim;
-        self.in_proj_weight = if packed { weight(3 * dim, dim) } else { None };
-        self.q_proj_weight = if packed { None } else { weight(dim, dim) };
-        self.k_proj_weight = if packed { None } else { weight(dim, kdim) };
-        self.v_proj_weight = if packed { None } else { weight(dim, vdim) };
+        self.in_proj_weight = if packed { Some(projection(3 * dim, dim)) } else { None };
+        self.q_proj_weight = if packed { None } else { Some(projection(dim, dim)) };
+        self.k_proj_weight = if packed { None } else { Some(projection(dim, kdim)) };
+        self.v_proj_weight = if packed { None } else { Some(projection(dim, vdim)) };
     }
 
     /// Output `[L, N, embed_dim]` and attention weights `[N, L, S]`, the mean over heads.

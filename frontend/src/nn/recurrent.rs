@@ -75,23 +75,27 @@ pub struct Weights {
     weight_hr: Option<Parameter>,
 }
 
+/// A parameter that starts uniform in ±`bound`.
+#[track_caller]
+fn uniform(shape: &[usize], bound: f64) -> Parameter {
+    let parameter = Parameter::new(Tensor::zeros(shape));
+    init::uniform_(&parameter, -bound, bound);
+    parameter
+}
+
 impl Weights {
     /// All uniform in ±1/√hidden_size.
     #[track_caller]
     fn new(n_gates: usize, input_size: usize, hidden_size: usize, proj_size: usize, bias: bool) -> Self {
         let bound = if hidden_size > 0 { 1.0 / (hidden_size as f64).sqrt() } else { 0.0 };
-        let uniform = |shape: &[usize]| {
-            let parameter = Parameter::new(Tensor::zeros(shape));
-            init::uniform_(&parameter, -bound, bound);
-            parameter
-        };
         let n_rows = n_gates * hidden_size;
         let features = if proj_size > 0 { proj_size } else { hidden_size };
+        // No closures: a parameter is placed at the line of the user's that leads here.
         Self {
-            weight_ih: uniform(&[n_rows, input_size]),
-            weight_hh: uniform(&[n_rows, features]),
-            bias: bias.then(|| (uniform(&[n_rows]), uniform(&[n_rows]))),
-            weight_hr: (proj_size > 0).then(|| uniform(&[proj_size, hidden_size])),
+            weight_ih: uniform(&[n_rows, input_size], bound),
+            weight_hh: uniform(&[n_rows, features], bound),
+            bias: if bias { Some((uniform(&[n_rows], bound), uniform(&[n_rows], bound))) } else { None },
+            weight_hr: if proj_size > 0 { Some(uniform(&[proj_size, hidden_size], bound)) } else { None },
         }
     }
 

@@ -6,8 +6,6 @@
 use std::fmt;
 use std::rc::Rc;
 
-use nnc_ir::DType;
-
 use super::{Dropout, LayerNorm, Linear};
 use crate::functional;
 use crate::init;
@@ -69,7 +67,7 @@ impl LayerConfig {
     #[track_caller]
     fn feedforward(&self) -> [Linear; 2] {
         let (outer, inner) = (self.d_model, self.dim_feedforward);
-        [(outer, inner), (inner, outer)].map(|(from, to)| Linear::new(from, to).bias(self.bias))
+        [Linear::new(outer, inner).bias(self.bias), Linear::new(inner, outer).bias(self.bias)]
     }
 }
 
@@ -294,7 +292,10 @@ impl Transformer {
     #[track_caller]
     fn build_encoder(config: &LayerConfig, n_layers: usize) -> TransformerEncoder {
         // Every layer is drawn by itself; `TransformerEncoder::new` would make copies first.
-        let layers = (0..n_layers).map(|_| TransformerEncoderLayer::build(config.clone())).collect();
+        let mut layers = Vec::with_capacity(n_layers);
+        for _ in 0..n_layers {
+            layers.push(TransformerEncoderLayer::build(config.clone()));
+        }
         let encoder = TransformerEncoder { layers, norm: Some(config.norm()) };
         xavier(&encoder);
         encoder
@@ -302,7 +303,10 @@ impl Transformer {
 
     #[track_caller]
     fn build_decoder(config: &LayerConfig, n_layers: usize) -> TransformerDecoder {
-        let layers = (0..n_layers).map(|_| TransformerDecoderLayer::build(config.clone())).collect();
+        let mut layers = Vec::with_capacity(n_layers);
+        for _ in 0..n_layers {
+            layers.push(TransformerDecoderLayer::build(config.clone()));
+        }
         let decoder = TransformerDecoder { layers, norm: Some(config.norm()) };
         xavier(&decoder);
         decoder
@@ -379,7 +383,7 @@ fn xavier(module: &impl Module) {
 fn check_sequence(what: &str, name: &str, x: &Tensor, d_model: usize) -> Result<(), Tensor> {
     let Some(ty) = x.checked_ty() else { return Err(x.clone()) };
     let is_sequence = matches!(ty.rank(), 2 | 3) && ty.shape.dims().last() == Some(&d_model.into());
-    if is_sequence && ty.dtype != DType::Bool && ty.dtype.is_float() {
+    if is_sequence && ty.dtype.is_float() {
         return Ok(());
     }
     Err(fault(format!(

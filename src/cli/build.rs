@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::ValueEnum;
+use nnc::codegen::assemble::Assembly;
 #[cfg(not(feature = "llvm"))]
 use nnc::codegen::assemble::without_llvm;
 use nnc::codegen::cranelift::{Text, emit_text};
 use nnc::codegen::llvm::text::{Dialect, emit_module};
 use nnc::compile::{Lowered, lower, optimize};
+use nnc::runtime::program::{Line, Step, outline};
 use nnc::{Error, Options, Target};
 use nnc_ir::Diagnostic;
 use nnc_ir::weights::write_atomically;
@@ -119,7 +121,10 @@ fn emit(args: &Args, options: &Options, lowered: &Lowered) -> Result<String, Fai
         Diagnostic::new(location, format!("{what} exists for the target {target}, found {}", options.target)).into()
     };
     Ok(match args.emit {
-        Emit::Kernel => kernels.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+        Emit::Kernel => {
+            let text = kernels.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+            format!("{text}{}", steps(&lowered.assembly))
+        }
         Emit::Clif if is_cpu => emit_text(kernels, Text::Clif).map_err(emit_error)?,
         Emit::Clif => return Err(wrong_target("Cranelift IR", "cpu")),
         Emit::Asm if is_cpu => match args.tier {
@@ -137,6 +142,26 @@ fn emit(args: &Args, options: &Options, lowered: &Lowered) -> Result<String, Fai
         },
         Emit::Ir | Emit::Nnc => unreachable!("handled by the caller"),
     })
+}
+
+/// The order of the kernels, where it is more than one after the other: loops and branches, and the addresses that move
+/// with them.
+fn steps(assembly: &Assembly) -> String {
+    if assembly.steps.iter().all(|step| matches!(step, Step::Launch(_))) {
+        return String::new();
+    }
+    let lines = outline(&assembly.steps).into_iter().map(|(depth, line)| {
+        let line = match line {
+            Line::Heading(heading) => heading,
+            Line::Launch(launch) => {
+                let launch = &assembly.launches[launch];
+                let args: Vec<String> = launch.args.iter().map(ToString::to_string).collect();
+                format!("{}({})", assembly.kernel_infos[launch.kernel as usize].symbol, args.join("; "))
+            }
+        };
+        format!("// {}{line}\n", "  ".repeat(depth))
+    });
+    std::iter::once("\n".to_string()).chain(lines).collect()
 }
 
 #[cfg(feature = "llvm")]

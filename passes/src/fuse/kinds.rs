@@ -20,6 +20,11 @@ pub(super) fn folds_windows(op: &Op) -> bool {
     matches!(op, Op::ReduceWindow(_) | Op::SelectAndScatter(_))
 }
 
+/// Whether a contraction reads a result of `op` through it, where the operand lies.
+pub(super) fn is_contracted_view(op: &Op) -> bool {
+    matches!(op, Op::Reshape(_) | Op::Transpose(_) | Op::BroadcastInDim(_) | Op::Slice(_) | Op::Reverse(_))
+}
+
 /// Whether a region of `kind` may look like `region`:
 ///
 /// - *pointwise*: expressions only (see [`is_expression`]); all results have one shape, the iteration space.
@@ -28,8 +33,9 @@ pub(super) fn folds_windows(op: &Op) -> bool {
 ///   row values; or of *full* shape: broadcasts of row values back along the reduced dimensions, and elementwise ops
 ///   on full values. What does not is an arbitrary expression. Results have full or row shape. The reduced dimensions
 ///   need not be trailing.
-/// - *contraction*: one `dot_general` or `convolution`, whose operands are parameters of the region. What depends on it is elementwise,
-///   of its shape; what does not is an arbitrary expression. All results have its shape.
+/// - *contraction*: one `dot_general` or `convolution`, whose operands are parameters of the region (or literals), or
+///   views of them. What depends on it is elementwise, of its shape; what does not is an arbitrary expression. All
+///   results have its shape.
 /// - *horizontal*: [groups](groups) that share no node, each a legal pointwise or row region.
 ///
 /// # Errors
@@ -120,8 +126,14 @@ fn check_contraction(region: &Graph) -> Result<(), String> {
     let (Some((_, dot)), None) = (dots.next(), dots.next()) else {
         return Err("the region has not exactly one contraction".to_string());
     };
-    if let Some(operand) = dot.operands.iter().find(|&&operand| !matches!(region.def_op(operand), Op::Param(_))) {
-        return Err(format!("the contraction reads a {} of the region", region.def_op(*operand).mnemonic()));
+    for &operand in &dot.operands {
+        let mut source = operand;
+        while is_contracted_view(region.def_op(source)) {
+            source = region.def(source).operands[0];
+        }
+        if !region.def_op(source).has(Trait::Leaf) {
+            return Err(format!("the contraction reads a {} of the region", region.def_op(source).mnemonic()));
+        }
     }
     let full = &region.ty(dot.first_result).shape;
     let dependent = dependents(region, |op| op.has(Trait::Contraction));

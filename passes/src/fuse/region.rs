@@ -6,6 +6,7 @@ use nnc_ir::ops::{FusionKind, Trait};
 use nnc_ir::{Diagnostic, Graph, Node, Op, Rewriter, Value};
 
 use super::horizontal::Parts;
+use super::kinds::is_contracted_view;
 use super::partition::{Cluster, Partition};
 use super::roles::reads_memory;
 use crate::inline::splice;
@@ -49,7 +50,8 @@ impl<'a> Extraction<'a> {
         for &member in self.members {
             let data = graph.node(member);
             for (idx, &operand) in data.operands.iter().enumerate() {
-                self.collect_inputs(operand, reads_memory(&data.op, idx));
+                let is_view = data.op.has(Trait::Contraction) && is_contracted_view(graph.def_op(operand));
+                self.collect_inputs(operand, reads_memory(&data.op, idx) && !is_view);
             }
         }
         for idx in 0..self.inputs.len() {
@@ -199,8 +201,9 @@ pub(super) fn emit(
 fn single_kind(op: &Op) -> Option<FusionKind> {
     match op {
         Op::Reduce(_) => Some(FusionKind::Row),
+        op if op.has(Trait::Contraction) => Some(FusionKind::Contraction),
         op if super::kinds::is_expression(op) => Some(FusionKind::Pointwise),
-        // Contractions read memory only, and so do ops that no region can hold.
+        // Other ops read memory only; no region can hold them.
         _ => None,
     }
 }

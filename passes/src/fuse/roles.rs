@@ -1,6 +1,6 @@
 //! The part each node plays in fusion, decided before any region is formed.
 //!
-//! *Anchored* nodes must exist in memory: results, operands of contractions, whatever is read as a whole. *Free* nodes
+//! *Anchored* nodes must exist in memory: results, what operands of contractions are views of, whatever is read as a whole. *Free* nodes
 //! are cheaper to compute again in every region that reads them than to store once: splats, counters, views, scalar
 //! arithmetic, masks from small vectors, and one cheap step from a value that exists anyway. They are never
 //! partitioned; the others are, and see through free nodes to their *sources*.
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nnc_ir::ops::Trait;
 use nnc_ir::{Constant, Graph, Node, Op, Value};
 
-use super::kinds::{folds_windows, is_expression};
+use super::kinds::{folds_windows, is_contracted_view, is_expression};
 use crate::cost;
 
 /// Work for each element that a free chain of nodes may take.
@@ -210,17 +210,24 @@ impl Roles {
     }
 }
 
-/// Nodes whose value must exist in memory. A reshape of a value in memory is that memory, so it passes this on.
+/// Nodes whose value must exist in memory. A reshape of a value in memory is that memory, so it passes this on. A
+/// contraction reads views of its operands where they lie, so that what they are views of must exist.
 fn anchored(graph: &Graph) -> Vec<bool> {
     let mut is_anchored = vec![false; graph.n_nodes()];
+    let mut is_contracted = vec![false; graph.n_nodes()];
     for &result in graph.results() {
         is_anchored[graph.value(result).node.idx()] = true;
     }
     for (node, data) in graph.nodes().rev() {
+        let is_viewed = is_contracted[node.idx()] && is_contracted_view(&data.op);
+        is_anchored[node.idx()] |= is_contracted[node.idx()] && !is_viewed;
         let passes_on = matches!(data.op, Op::Reshape(_)) && is_anchored[node.idx()];
         for (idx, &operand) in data.operands.iter().enumerate() {
-            if passes_on || reads_memory(&data.op, idx) {
-                is_anchored[graph.value(operand).node.idx()] = true;
+            let operand = graph.value(operand).node.idx();
+            if is_viewed || data.op.has(Trait::Contraction) {
+                is_contracted[operand] = true;
+            } else if passes_on || reads_memory(&data.op, idx) {
+                is_anchored[operand] = true;
             }
         }
     }

@@ -97,6 +97,30 @@ fn bias_and_activation_join_the_contraction() {
 }
 
 #[test]
+fn a_convolution_reads_views_of_its_operands_where_they_lie() {
+    // The gradients of a convolution by its image and by its kernel, and what surrounds them.
+    check(
+        "func @f(%x: f32[2, 3, 5, 5], %w: f32[4, 3, 3, 3], %g: f32[2, 4, 5, 5], %b: f32[3]) -> (dx: f32[2, 3, 5, 5], dw: f32[3, 4, 3, 3]) {
+  %0 = transpose %w {permutation = [1, 0, 2, 3]} : f32[3, 4, 3, 3]
+  %1 = reverse %0 {dims = [2, 3]} : f32[3, 4, 3, 3]
+  %2 = convolution %g, %1 {padding = [[1, 1], [1, 1]]} : f32[2, 3, 5, 5]
+  %3 = broadcast_in_dim %b {dims = [1]} : f32[2, 3, 5, 5]
+  %4 = add %2, %3 : f32[2, 3, 5, 5]
+  %5 = transpose %x {permutation = [1, 0, 2, 3]} : f32[3, 2, 5, 5]
+  %6 = exponential %g : f32[2, 4, 5, 5]
+  %7 = transpose %6 {permutation = [1, 0, 2, 3]} : f32[4, 2, 5, 5]
+  %8 = convolution %5, %7 {padding = [[1, 1], [1, 1]]} : f32[3, 4, 3, 3]
+  return %4, %8
+}",
+        &[
+            "contraction: convolution add -> f32[2, 3, 5, 5]",
+            "exponential -> f32[2, 4, 5, 5]",
+            "contraction: convolution -> f32[3, 4, 3, 3]",
+        ],
+    );
+}
+
+#[test]
 fn softmax_is_one_row_kernel() {
     check(
         "func @f(%x: f32[4, 10]) -> (y: f32[4, 10]) {

@@ -1,10 +1,11 @@
-//! Random graphs over all element types: elementwise ops, movement, reductions, contractions, gather, scatter, random
-//! bits; and, where they are asked for, loops and branches around them ([`control`]).
+//! Random graphs over all element types: elementwise ops, movement, reductions, contractions, convolutions, gather,
+//! scatter, random bits; and, where they are asked for, loops and branches around them ([`control`]).
 
 mod control;
 
 use nnc_ir::ops::{
-    Combiner, CompareDir, DotAttrs, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs, ReduceKind, ScatterAttrs, SliceAttrs,
+    Combiner, CompareDir, ConvolutionAttrs, DotAttrs, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs, ReduceKind,
+    ScatterAttrs, SliceAttrs,
 };
 use nnc_ir::{
     Builder, DType, Func, FuncParam, FuncResult, Graph, Location, Op, ParamKind, Scalar, Shape, TensorData, TensorType,
@@ -211,7 +212,7 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value], types
         let fitting: Vec<Value> = values.iter().copied().filter(|&value| b.ty(value) == ty).collect();
         (!fitting.is_empty()).then(|| random.pick(&fitting))
     };
-    match random.below(24) {
+    match random.below(25) {
         0..=3 => b.op(random.pick(&UNARY), &[x]).ok(),
         4..=8 => {
             let y = like(random, b, &ty)?;
@@ -339,9 +340,33 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value], types
             };
             b.scatter(x, indices, updates, attrs).ok()
         }
+        24 => random_convolution(random, b, x, values),
         23 => b.rng_bits(values[0], Shape::fixed(random.pick(&SHAPES))).ok(),
         _ => None,
     }
+}
+
+/// A convolution of `x` with another value, both under shapes of images and kernels that have as many elements.
+fn random_convolution(random: &mut Random, b: &mut Builder<'_>, x: Value, values: &[Value]) -> Option<Value> {
+    const IMAGES: [&[usize]; 6] = [&[1, 2, 2], &[1, 1, 6], &[2, 3, 4], &[1, 4, 6], &[2, 2, 2, 6], &[3, 1, 3, 7]];
+    const KERNELS: [&[usize]; 6] = [&[2, 1, 2], &[2, 3, 4], &[3, 4, 2], &[4, 2, 3], &[4, 2, 1, 3], &[3, 1, 1, 7]];
+    let under = |random: &mut Random, b: &mut Builder<'_>, value: Value, shapes: &[&[usize]]| {
+        let n_elements = b.ty(value).n_elements()?;
+        let fits = |shape: &&&[usize]| shape.iter().product::<usize>() == n_elements;
+        let fitting: Vec<&[usize]> = shapes.iter().filter(fits).copied().collect();
+        let shape = (!fitting.is_empty()).then(|| random.pick(&fitting))?;
+        b.reshape(value, Shape::fixed(shape)).ok()
+    };
+    let dtype = b.dtype(x);
+    let others: Vec<Value> = values.iter().copied().filter(|&value| b.dtype(value) == dtype).collect();
+    let kernel = random.pick(&others);
+    let (image, kernel) = (under(random, b, x, &IMAGES)?, under(random, b, kernel, &KERNELS)?);
+    let n_spatial = b.ty(image).rank().saturating_sub(2);
+    let mut steps = |limit: usize| (0..n_spatial).map(|_| 1 + random.below(limit)).collect();
+    let (stride, lhs_dilation, rhs_dilation) = (steps(2), steps(2), steps(2));
+    let padding = (0..n_spatial).map(|_| (random.below(4) as i64 - 1, random.below(3) as i64)).collect();
+    let groups = 1 + random.below(2);
+    b.convolution(image, kernel, ConvolutionAttrs { stride, padding, lhs_dilation, rhs_dilation, groups }).ok()
 }
 
 /// Integers to index with, some of them out of range.

@@ -633,14 +633,21 @@ impl Emitter<'_> {
             return Ok(self.repeat(reg, lane));
         }
         let size = dtype.size() as i32;
-        let contiguous = lane_stride == 1 && matches!(dtype, DType::F32 | DType::I32 | DType::U32);
+        let contiguous = lane_stride == 1 && matches!(dtype, DType::F32 | DType::I32 | DType::U32 | DType::BF16);
         if in_pieces(reg_type) && contiguous {
             let flags = MemFlagsData::new().with_notrap();
             let mut pieces = Vec::with_capacity(reg_type.lanes as usize / 4);
             for first in (0..reg_type.lanes).step_by(4) {
                 let piece = if first + 4 <= active {
                     let at = offset + i32::from(first) * size;
-                    self.builder.ins().load(piece_type(reg_type.ty), flags, address, at)
+                    if dtype == DType::BF16 {
+                        let bits = self.builder.ins().uload16x4(flags, address, at);
+                        let amount = self.builder.ins().iconst(types::I32, 16);
+                        let wide = self.builder.ins().ishl(bits, amount);
+                        self.bitcast(types::F32X4, wide)
+                    } else {
+                        self.builder.ins().load(piece_type(reg_type.ty), flags, address, at)
+                    }
                 } else {
                     let lanes: Vec<Value> = (first..active.max(first))
                         .map(|lane| self.load_lane(dtype, address, offset + i32::from(lane) * size))

@@ -256,7 +256,7 @@ impl Patches<'_> {
                 let zero = Index::default();
                 nest(cx, &columns.extents[..n_dims], column_strides, &from, &zero, &mut |cx, from, column| {
                     let to = Index::default().plus_scaled(&row, width).plus_scaled(column, column_len as i64);
-                    cx.vector_loop(column_len, LANES, |cx, at| {
+                    short_vector_loop(cx, column_len, |cx, at| {
                         let from = from.clone().plus_scaled(&at, 1);
                         let reg = cx.b.load(self.stage, from, 1, cx.lanes, cx.active);
                         cx.b.store(self.panel, to.clone().plus_scaled(&at, 1), 1, cx.active, reg);
@@ -265,7 +265,7 @@ impl Patches<'_> {
                 })
             };
             if steady {
-                return cx.for_loop(row_len, LoopKind::Serial, |cx, at| {
+                return cx.for_loop(row_len, short(row_len), |cx, at| {
                     one(cx, Index::default().plus_scaled(&at, row_step / stage.dealt), &at)
                 });
             }
@@ -278,6 +278,25 @@ impl Patches<'_> {
     }
 }
 
+/// A loop of a few iterations is written out: their addresses are one apart from constants.
+fn short(extent: u64) -> LoopKind {
+    if extent <= 4 { LoopKind::Unrolled } else { LoopKind::Serial }
+}
+
+/// Runs `body` over `0..len` by vectors, the loop written out if it is short.
+fn short_vector_loop(cx: &mut Cx<'_>, len: u64, mut body: impl FnMut(&mut Cx<'_>, Index) -> Eval) -> Eval {
+    let lanes = u64::from(LANES);
+    if len / lanes > 4 {
+        return cx.vector_loop(len, LANES, body);
+    }
+    (0..len.div_ceil(lanes)).try_for_each(|at| {
+        cx.scoped(|cx| {
+            (cx.lanes, cx.active) = (LANES, (len - at * lanes).min(lanes) as u16);
+            body(cx, Index::constant((at * lanes) as i64))
+        })
+    })
+}
+
 /// Stores `len` zeros.
 fn zero(cx: &mut Cx<'_>, buffer: BufferId, to: &Index, len: i64) -> Eval {
     cx.vector_loop(len.max(0) as u64, LANES, |cx, at| {
@@ -287,7 +306,7 @@ fn zero(cx: &mut Cx<'_>, buffer: BufferId, to: &Index, len: i64) -> Eval {
     })
 }
 
-/// Loops over `extents`; `body` gets `from` moved by the strides, and the flat position. Short loops are written out.
+/// Loops over `extents`; `body` gets `from` moved by the strides, and the flat position.
 fn nest(
     cx: &mut Cx<'_>,
     extents: &[u64],

@@ -1,6 +1,5 @@
 //! Initial values: the distributions of PyTorch, and repeatable ones.
 
-use ndarray::Dimension;
 use nnc_frontend::init::{self, FanMode, Nonlinearity};
 use nnc_frontend::prelude::*;
 

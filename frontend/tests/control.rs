@@ -263,7 +263,7 @@ fn every_fault_of_a_body_is_reported() {
         let x = t.input("x", "f32[T, 3]");
         let (_, y) = scan(Tensor::zeros([4]), x, |carry, x| {
             let wrong = &carry + &x;
-            let also = x.matmul(&carry.unsqueeze(0));
+            let also = x.matmul(carry.unsqueeze(0));
             (wrong, also)
         });
         t.output("y", y + 1.0);

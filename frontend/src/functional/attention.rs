@@ -222,7 +222,7 @@ pub(crate) fn weigh(what: &str, scores: &Tensor, scale: f64, mask: &Mask) -> Res
     }
     let mut scores = scores * scale;
     if let Some(bias) = &mask.bias {
-        scores = scores + bias.to_dtype(ty.dtype);
+        scores += bias.to_dtype(ty.dtype);
     }
     if let Some(allowed) = &mask.allowed {
         scores = where_(allowed, scores, f64::NEG_INFINITY);

@@ -50,6 +50,18 @@ fn unsupported_settings_of_tables_say_what_to_do() {
 }
 
 #[test]
+fn tables_and_clusters_of_wrong_shape_are_faults_where_they_are_used() {
+    let index = Tensor::from_slice(&[0i64]);
+    let table = Embedding::from_pretrained(Tensor::ones([3]), true);
+    assert!(message(table.forward(&index)).contains("expected a matrix"));
+    let loss = AdaptiveLogSoftmaxWithLoss::new(8, 10, &[5, 2]);
+    assert!(message(loss.forward(&Tensor::ones([1, 8]), &index).1).contains("cutoffs are [5, 2]"));
+    let loss = AdaptiveLogSoftmaxWithLoss::new(8, 10, &[2, 5]);
+    assert!(message(loss.forward(&Tensor::ones([1, 7]), &index).0).contains("expected [N, 8]"));
+    assert!(message(loss.forward(&Tensor::ones([2, 8]), &index).0).contains("i64[1]"));
+}
+
+#[test]
 fn a_padding_row_starts_as_zeros() {
     let rows = Embedding::new(4, 3).padding_idx(1).weight.to_array();
     assert!(rows.index_axis(ndarray::Axis(0), 1).iter().all(|&value| value == 0.0));

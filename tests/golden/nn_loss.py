@@ -164,7 +164,22 @@ def ctc():
         layer.case("zero_infinity", N.CTCLoss(zero_infinity=True), x, y, *short, call=call)
 
 
+def layered():
+    x, y, weight = real((3, 4)), data.integers((3,), 681, 5), data.unit((5,), 665) + 0.25
+    with nn.layer("LinearCrossEntropyLoss") as layer:
+        layer.case("default", N.LinearCrossEntropyLoss(4, 5), x, y)
+        layer.case("bias", N.LinearCrossEntropyLoss(4, 5, bias=True, reduction="none"), x, y)
+        options = {"weight": weight, "ignore_index": 1, "label_smoothing": 0.1, "reduction": "sum"}
+        layer.case("options", N.LinearCrossEntropyLoss(4, 5, **options), x, torch.tensor([1, 4, 0]), buffers=False)
+    with nn.layer("AdaptiveLogSoftmaxWithLoss") as layer:
+        x, y = real((5, 8)), torch.tensor([0, 9, 3, 1, 6])
+        layer.case("default", N.AdaptiveLogSoftmaxWithLoss(8, 10, [2, 5], div_value=2.0), x, y)
+        layer.case("bias", N.AdaptiveLogSoftmaxWithLoss(8, 10, [4], head_bias=True), x, y)
+        layer.case("single", N.AdaptiveLogSoftmaxWithLoss(8, 10, [2, 5], div_value=1.5), x[0], y[1])
+
+
 def generate():
+    layered()
     regression()
     probability()
     classes()

@@ -24,8 +24,7 @@ fn table(num_embeddings: usize, embedding_dim: usize) -> Parameter {
 
 /// `padding_idx` counted from the front; its row of `weight` becomes zeros.
 fn pad(weight: &Parameter, padding_idx: i64) -> Option<usize> {
-    let shape = weight.shape();
-    let n_rows = shape[0] as i64;
+    let n_rows = weight.shape().first().map_or(0, |&n_rows| n_rows as i64);
     let position = if padding_idx < 0 { padding_idx + n_rows } else { padding_idx };
     if !(0..n_rows).contains(&position) {
         return None;
@@ -94,17 +93,20 @@ impl Embedding {
         Self { num_embeddings, embedding_dim, padding_idx: None, weight, refused: Refused::default() }
     }
 
-    /// A table of the given rows, `[num_embeddings, embedding_dim]`, which training leaves alone if `freeze`.
+    /// A table of the given rows, `[num_embeddings, embedding_dim]`, which training leaves alone if `freeze`. Rows that are
+    /// no matrix are a fault where the layer is used.
     ///
     /// # Panics
-    /// As for [`Parameter::new`], and if the rows are no matrix.
+    /// As for [`Parameter::new`].
     #[track_caller]
     pub fn from_pretrained(rows: impl ToTensor, freeze: bool) -> Self {
         let weight = Parameter::new(rows);
-        let [num_embeddings, embedding_dim] = weight.shape()[..] else {
-            panic!("the rows of an embedding are {}, expected a matrix", weight.ty());
-        };
         weight.set_requires_grad(!freeze);
+        let (num_embeddings, embedding_dim) = match weight.shape()[..] {
+            [num_embeddings, embedding_dim] => (num_embeddings, embedding_dim),
+            // The lookup itself says what a table must be.
+            _ => (0, 0),
+        };
         Self { num_embeddings, embedding_dim, padding_idx: None, weight, refused: Refused::default() }
     }
 

@@ -66,11 +66,13 @@ macro_rules! loss {
 
 mod cross_entropy;
 mod ctc;
+mod linear_cross_entropy;
 mod margin;
 mod pointwise;
 
 pub use cross_entropy::{CrossEntropyLoss, NLLLoss};
 pub use ctc::CTCLoss;
+pub use linear_cross_entropy::{AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss};
 pub use margin::{
     CosineEmbeddingLoss, HingeEmbeddingLoss, MarginRankingLoss, MultiLabelMarginLoss, MultiLabelSoftMarginLoss,
     MultiMarginLoss, SoftMarginLoss, TripletMarginLoss, TripletMarginWithDistanceLoss,
@@ -94,6 +96,16 @@ pub enum Reduction {
 }
 
 impl Reduction {
+    /// PyTorch's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Mean => "mean",
+            Self::Sum => "sum",
+            Self::BatchMean => "batchmean",
+        }
+    }
+
     #[track_caller]
     pub(super) fn apply(self, terms: Tensor) -> Tensor {
         match self {
@@ -128,7 +140,7 @@ macro_rules! criteria {
 }
 
 criteria! {
-    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, MSELoss,
+    BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HingeEmbeddingLoss, HuberLoss, KLDivLoss, L1Loss, LinearCrossEntropyLoss, MSELoss,
     MultiLabelMarginLoss, MultiLabelSoftMarginLoss, MultiMarginLoss, NLLLoss, PoissonNLLLoss, SmoothL1Loss,
     SoftMarginLoss,
 }

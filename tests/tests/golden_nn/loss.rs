@@ -79,6 +79,7 @@ pub(crate) fn cases() -> Vec<Case> {
         };
     });
     cases.extend(alignments());
+    cases.extend(layered());
     cases
 }
 
@@ -137,5 +138,25 @@ fn alignments() -> Vec<Case> {
         ctc("single", CTCLoss::new),
         ctc("infinite", || CTCLoss::new().reduction(Reduction::None)),
         ctc("zero_infinity", || CTCLoss::new().zero_infinity(true)),
+    ]
+}
+
+/// Losses with a layer in them.
+fn layered() -> Vec<Case> {
+    let adaptive = |name, build: fn() -> AdaptiveLogSoftmaxWithLoss| {
+        case_with("AdaptiveLogSoftmaxWithLoss", name, build, |loss, x| loss.forward(&x[0], &x[1]))
+    };
+    vec![
+        pair("LinearCrossEntropyLoss", "default", || LinearCrossEntropyLoss::new(4, 5)),
+        pair("LinearCrossEntropyLoss", "bias", || {
+            LinearCrossEntropyLoss::new(4, 5).bias(true).reduction(Reduction::None)
+        }),
+        pair("LinearCrossEntropyLoss", "options", || {
+            let loss = LinearCrossEntropyLoss::new(4, 5).weight(weight()).ignore_index(1);
+            loss.label_smoothing(0.1).reduction(Reduction::Sum)
+        }),
+        adaptive("default", || AdaptiveLogSoftmaxWithLoss::with(8, 10, &[2, 5], 2.0, false)),
+        adaptive("bias", || AdaptiveLogSoftmaxWithLoss::with(8, 10, &[4], 4.0, true)),
+        adaptive("single", || AdaptiveLogSoftmaxWithLoss::with(8, 10, &[2, 5], 1.5, false)),
     ]
 }

@@ -128,9 +128,10 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
         if planner.target.is_gpu() {
             let built = super::gpu::contraction(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
-        } else if !(is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?)
-            && !packed::lower(planner, &contraction, &done, flops)?
-        {
+            continue;
+        }
+        let is_lowered = is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?;
+        if !is_lowered && !packed::lower(planner, &contraction, &done, flops)? {
             let built = loops::lower(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
         }

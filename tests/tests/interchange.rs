@@ -19,9 +19,14 @@ use nnc_tests::layers::Outputs;
 
 const RELATIVE: f64 = 1e-5;
 
-/// Models that `interchange.py` builds alike, with the shapes of their inputs.
-const MODELS: [(&str, fn() -> Built, &[&[usize]]); 2] =
-    [("transformer", transformer, &[&[2, 7, 16], &[2, 5, 16]]), ("lstm", lstm, &[&[9, 2, 6]])];
+/// A model's name, how it is built, and the shapes of its inputs.
+type Entry = (&'static str, fn() -> Built, &'static [&'static [usize]]);
+
+/// Inputs to results.
+type ForwardFn = dyn Fn(&[Tensor]) -> Vec<Tensor>;
+
+/// Models that `interchange.py` builds alike.
+const MODELS: [Entry; 2] = [("transformer", transformer, &[&[2, 7, 16], &[2, 5, 16]]), ("lstm", lstm, &[&[9, 2, 6]])];
 
 fn transformer() -> Built {
     let model = Transformer::new(16, 4).num_encoder_layers(2).num_decoder_layers(2).dim_feedforward(24);
@@ -47,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// A model, in evaluation mode, and its forward pass.
 struct Built {
     module: Rc<dyn Module>,
-    forward: Box<dyn Fn(&[Tensor]) -> Vec<Tensor>>,
+    forward: Box<ForwardFn>,
 }
 
 impl Built {

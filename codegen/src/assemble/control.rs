@@ -53,8 +53,9 @@ impl Assembler<'_> {
             loops: scope.loops + 1,
             nesting: scope.nesting + 1,
         };
-        for idx in attrs.n_carried..attrs.n_carried + attrs.n_scanned {
-            inner.params[idx] = stacks.slice(&operands[idx], bytes_of(body.params()[idx]), 0);
+        let scanned = inner.params.iter_mut().zip(body.params()).skip(attrs.n_carried).take(attrs.n_scanned);
+        for (address, &param) in scanned {
+            *address = stacks.slice(address, bytes_of(param), 0);
         }
         for idx in 0..body.results().len() - attrs.n_carried {
             inner.results[attrs.n_carried + idx] = output(idx, 0);

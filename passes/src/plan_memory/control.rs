@@ -77,7 +77,7 @@ pub(super) fn plan(data: &NodeData, facts: &[Facts]) -> Planned {
     match &data.op {
         Op::Scan(attrs) => {
             let length = attrs.length.as_const().expect("lengths are fixed before memory is planned");
-            scan(&data.regions[0], attrs.n_carried, attrs.n_scanned, length as u64, &facts[0])
+            scan(&data.regions[0], attrs.n_carried, length as u64, &facts[0])
         }
         Op::Cond => {
             let arm = |idx: usize| plan_graph(&data.regions[idx], &wants(&data.regions[idx], Want::Own), &facts[idx]);
@@ -102,10 +102,9 @@ fn wants(region: &Graph, want: Want) -> Vec<Want> {
     vec![want; region.results().len()]
 }
 
-fn scan(body: &Graph, n_carried: usize, n_scanned: usize, length: u64, facts: &Facts) -> Planned {
+fn scan(body: &Graph, n_carried: usize, length: u64, facts: &Facts) -> Planned {
     let roots: Vec<Value> = body.results().iter().map(|&result| root(body, result)).collect();
     let (next, outputs) = roots.split_at(n_carried);
-    let n_varying = n_carried + n_scanned;
     let mut wants = wants(body, Want::Own);
     let mut carries = Vec::with_capacity(n_carried);
     for (idx, &value) in next.iter().enumerate() {
@@ -138,7 +137,6 @@ fn scan(body: &Graph, n_carried: usize, n_scanned: usize, length: u64, facts: &F
         };
         carries.push(carry);
     }
-    debug_assert!(n_varying <= body.params().len(), "the verifier counts parameters");
     let plan = plan_graph(body, &wants, facts);
     let mut scratch = vec![plan.arena_bytes];
     for (idx, carry) in carries.iter_mut().enumerate() {

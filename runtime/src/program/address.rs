@@ -202,7 +202,7 @@ impl Address {
         for mut case in self.cases() {
             let fails = |guard: &Guard| match *guard {
                 Guard::Before { depth: of, count } => of == depth && at >= count,
-                Guard::Odd { depth: of } => of == depth && at % 2 == 0,
+                Guard::Odd { depth: of } => of == depth && at.is_multiple_of(2),
             };
             if case.guards.iter().any(fails) {
                 continue;

@@ -1,6 +1,8 @@
 //! Random functions: small shapes, long chains, results that donate.
 
-use nnc_ir::ops::{CompareDir, DotAttrs, IotaAttrs, ReduceAttrs, ReduceKind, SliceAttrs};
+use nnc_ir::ops::{
+    CompareDir, CumulativeAttrs, DotAttrs, IotaAttrs, ReduceAttrs, ReduceKind, ReduceWindowAttrs, SliceAttrs, SortAttrs,
+};
 use nnc_ir::{
     Builder, DType, Func, FuncParam, FuncResult, Graph, Location, Op, ParamKind, Scalar, Shape, TensorData, TensorType,
     Value,
@@ -97,7 +99,7 @@ pub(crate) fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Va
             }
         };
     }
-    match random.below(18) {
+    match random.below(22) {
         0 => b.negate(x).ok(),
         1 => b.abs(x).ok(),
         2 => b.tanh(x).ok(),
@@ -171,6 +173,37 @@ pub(crate) fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Va
                 b.add(x, iota).ok()
             }
         },
+        18 if rank > 0 => {
+            let attrs = windows(random, &ty.shape);
+            b.reduce_window(x, attrs).ok()
+        }
+        19 if rank > 0 => {
+            let attrs = windows(random, &ty.shape).with_kind(random.pick(&[ReduceKind::Max, ReduceKind::Min]));
+            let source = same(random, b, &ty)?;
+            b.select_and_scatter(x, source, attrs).ok()
+        }
+        20 if rank > 0 => {
+            let kind = random.pick(&[ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min]);
+            b.cumulative(x, CumulativeAttrs { kind, dim: random.below(rank), reverse: random.below(2) == 0 }).ok()
+        }
+        21 if rank > 0 => {
+            let y = same(random, b, &ty)?;
+            let attrs = SortAttrs { dim: random.below(rank), descending: random.below(2) == 0 };
+            let sorted = b.sort(&[x, y], attrs).ok()?;
+            Some(random.pick(&sorted))
+        }
         _ => None,
     }
+}
+
+/// Windows of three along some dimensions of an operand, as many as it has elements.
+fn windows(random: &mut Random, shape: &Shape) -> ReduceWindowAttrs {
+    let kind = random.pick(&[ReduceKind::Sum, ReduceKind::Max, ReduceKind::Min]);
+    let mut attrs = ReduceWindowAttrs::plain(kind, shape.rank());
+    for dim in 0..shape.rank() {
+        if random.below(2) == 0 {
+            (attrs.window[dim], attrs.padding[dim]) = (3, random.pick(&[(1, 1), (2, 0), (0, 2)]));
+        }
+    }
+    attrs
 }

@@ -1,7 +1,8 @@
 //! Random graphs over all element types: elementwise ops, movement, reductions, contractions, convolutions, gather,
-//! scatter, random bits; and, where they are asked for, loops and branches around them ([`control`]).
+//! scatter, windows, sorts, random bits; and, where they are asked for, loops and branches around them ([`control`]).
 
 mod control;
+mod windows;
 
 use nnc_ir::ops::{
     Combiner, CompareDir, ConvolutionAttrs, DotAttrs, GatherAttrs, IotaAttrs, PadAttrs, ReduceAttrs, ReduceKind,
@@ -147,7 +148,7 @@ pub fn random_inputs(func: &Func, seed: u64) -> Tensors {
 /// The function with every node's first value as a result, none of which donates.
 pub fn expose_all(func: &Func) -> Func {
     let mut all = func.clone();
-    let values: Vec<Value> = func.graph.nodes().filter_map(|(_, data)| data.results().next()).collect();
+    let values: Vec<Value> = func.graph.nodes().flat_map(|(_, data)| data.results()).collect();
     all.results = (0..values.len()).map(|idx| FuncResult { name: format!("v{idx}"), donates: None }).collect();
     all.graph.set_results(values);
     all
@@ -212,7 +213,7 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value], types
         let fitting: Vec<Value> = values.iter().copied().filter(|&value| b.ty(value) == ty).collect();
         (!fitting.is_empty()).then(|| random.pick(&fitting))
     };
-    match random.below(25) {
+    match random.below(27) {
         0..=3 => b.op(random.pick(&UNARY), &[x]).ok(),
         4..=8 => {
             let y = like(random, b, &ty)?;
@@ -307,6 +308,10 @@ fn random_node(random: &mut Random, b: &mut Builder<'_>, values: &[Value], types
                 rhs_contract: vec![y_rank - 1 - random.below(y_rank.min(2))],
             };
             b.dot(x, y, attrs).ok()
+        }
+        25 | 26 => {
+            let y = like(random, b, &ty);
+            windows::random_node(random, b, x, y)
         }
         22 if rank > 0 => {
             let indices = random_indices(random, b, values)?;

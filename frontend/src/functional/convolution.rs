@@ -202,7 +202,7 @@ fn finish<const N: usize>(
         }
         let mut extents = vec![Dim::from(1); N + 1];
         extents[0] = bias_ty.shape[0].clone();
-        result = result + bias.reshape(extents);
+        result += bias.reshape(extents);
     }
     if is_batch { result } else { result.squeeze(0) }
 }

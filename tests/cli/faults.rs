@@ -39,7 +39,7 @@ fn arguments() {
     check(&sandbox, &["compile", "model.ir", "--dim", "N=-1"], "`-1`, expected a whole number");
     check(&sandbox, &["compile", "model.ir", "--dim", "N=1", "--dim", "N=2"], "given twice");
     check(&sandbox, &["compile", "model.ir", "--dim", "N=99999999999999999999"], "expected a whole number");
-    check(&sandbox, &["compile", "loss.ir", "--dim", "N=4", "--optimizer", "adagrad:lr=1"], "adagrad");
+    check(&sandbox, &["compile", "loss.ir", "--dim", "N=4", "--optimizer", "adafactor:lr=1"], "adafactor");
     check(&sandbox, &["compile", "loss.ir", "--dim", "N=4", "--optimizer", "sgd:lr=fast"], "fast");
     check(&sandbox, &["compile", "loss.ir", "--dim", "N=4", "--optimizer", "sgd:nesterov=true"], "nesterov");
     check(&sandbox, &["compile", "model.ir", "--dim", "N=4", "--grad"], "f32[N, 8]");

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use nnc_ir::DType;
+
 use crate::parameter::{Buffer, Parameter, Training};
 use crate::tensor::Tensor;
 
@@ -182,6 +184,21 @@ pub trait Module {
         for parameter in self.parameters() {
             parameter.set_requires_grad(requires_grad);
         }
+    }
+
+    /// Converts every floating parameter and buffer to another floating element type: `model.to(torch.bfloat16)`.
+    /// Layers take inputs of their parameters' type; sums are in `f32` whatever the type.
+    ///
+    /// ```
+    /// use nnc_frontend::prelude::*;
+    ///
+    /// let layer = Linear::new(3, 2);
+    /// layer.to_dtype(DType::BF16);
+    /// assert_eq!(layer.forward(&Tensor::ones([5, 3]).bfloat16()).dtype(), DType::BF16);
+    /// ```
+    fn to_dtype(&self, dtype: DType) {
+        self.named_parameters().iter().for_each(|(_, parameter)| parameter.to_dtype(dtype));
+        self.named_buffers().iter().for_each(|(_, buffer)| buffer.to_dtype(dtype));
     }
 
     /// A copy of every parameter and buffer by dotted path. A shared tensor appears under each of its paths, as in

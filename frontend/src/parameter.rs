@@ -10,7 +10,7 @@ use std::panic::Location as Caller;
 use std::rc::Rc;
 
 use ndarray::ArrayD;
-use nnc_ir::{DType, Diagnostic, Location, TensorData, TensorType};
+use nnc_ir::{DType, Diagnostic, Location, Scalar, TensorData, TensorType};
 
 use crate::array::{self, ToData};
 use crate::tensor::{Tensor, ToTensor};
@@ -43,6 +43,16 @@ impl Storage {
         }
         *self.data.borrow_mut() = data;
         Ok(())
+    }
+
+    /// Rounds floats to another element type; others stay.
+    fn to_dtype(&self, dtype: DType) {
+        let mut data = self.data.borrow_mut();
+        if data.dtype.is_float() && dtype.is_float() && data.dtype != dtype {
+            let scalars = data.scalars().map(|scalar| Scalar::from_f64(dtype, scalar.to_f64()));
+            let converted = TensorData::from_scalars(dtype, data.shape.clone(), scalars);
+            *data = converted;
+        }
     }
 }
 
@@ -121,6 +131,11 @@ impl Parameter {
     /// If element type or shape differ from the present data's.
     pub fn set(&self, data: impl ToData) -> Result<(), Diagnostic> {
         self.0.set("a parameter", data.to_data())
+    }
+
+    /// Converts the data to another floating element type, rounding to nearest even. Anything but floats stays.
+    pub fn to_dtype(&self, dtype: DType) {
+        self.0.to_dtype(dtype);
     }
 
     /// Whether training changes the parameter.
@@ -224,6 +239,11 @@ impl Buffer {
     /// If element type or shape differ from the present data's.
     pub fn set(&self, data: impl ToData) -> Result<(), Diagnostic> {
         self.0.set("a buffer", data.to_data())
+    }
+
+    /// Converts the data to another floating element type, rounding to nearest even. Anything but floats stays.
+    pub fn to_dtype(&self, dtype: DType) {
+        self.0.to_dtype(dtype);
     }
 
     /// Makes `tensor` the buffer's next value: while tracing, a result of the function that takes the buffer's place;

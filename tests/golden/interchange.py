@@ -28,9 +28,21 @@ def lstm():
     return torch.nn.LSTM(6, 8, num_layers=2, bidirectional=True, dropout=0.2)
 
 
+def batch_norm_cnn():
+    n = torch.nn
+    model = n.Sequential(
+        n.Conv2d(1, 4, 3, padding=1), n.BatchNorm2d(4), n.ReLU(), n.MaxPool2d(2),
+        n.Conv2d(4, 6, 3, bias=False), n.BatchNorm2d(6), n.ReLU(), n.AdaptiveAvgPool2d(1), n.Flatten(), n.Linear(6, 3),
+    )  # fmt: skip
+    # Running statistics that are not those every model starts with.
+    model.train()(torch.rand(8, 1, 9, 7))
+    return model
+
+
 MODELS = {
     "transformer": (transformer, [(2, 7, 16), (2, 5, 16)]),
     "lstm": (lstm, [(9, 2, 6)]),
+    "batch_norm_cnn": (batch_norm_cnn, [(3, 1, 9, 7)]),
 }
 
 

@@ -12,7 +12,7 @@ use nnc_frontend::module::{Forward, Module, StateDict, write_tree};
 use nnc_frontend::tensor::Tensor;
 use nnc_frontend::trace::trace;
 use nnc_ir::interp::eval_func;
-use nnc_ir::{Bindings, Diagnostic, Func};
+use nnc_ir::{Bindings, DType, Diagnostic, Func, Scalar, TensorData};
 use nnc_passes::autodiff::value_and_grad;
 
 use crate::execute::{self, Tensors, Way, Weights, check_ways};
@@ -20,6 +20,9 @@ use crate::golden::{Golden, Scale, close};
 
 /// How far a result may be from PyTorch's unless a case says otherwise.
 const RELATIVE: f64 = 1e-5;
+
+/// How far a result in `bf16`, which has 8 bits, may be from the one in `f32`, of the tensor's largest element or 1.
+const BFLOAT16_RELATIVE: f64 = 2e-2;
 
 /// What a layer's `forward` may give.
 pub trait Outputs {
@@ -92,6 +95,7 @@ pub struct Case {
     build: Box<dyn Fn() -> Box<dyn Subject> + Send + Sync>,
     relative: f64,
     scale: Scale,
+    bfloat16: f64,
 }
 
 /// The case `name` of a layer that takes one tensor to one tensor.
@@ -111,7 +115,7 @@ pub fn case_with<M: Module + 'static, O: Outputs + 'static>(
     call: impl Fn(&M, &[Tensor]) -> O + Copy + Send + Sync + 'static,
 ) -> Case {
     let build = move || -> Box<dyn Subject> { Box::new(Called { module: build(), call }) };
-    Case { layer, name, build: Box::new(build), relative: RELATIVE, scale: Scale::Tensor }
+    Case { layer, name, build: Box::new(build), relative: RELATIVE, scale: Scale::Tensor, bfloat16: BFLOAT16_RELATIVE }
 }
 
 impl Case {
@@ -126,6 +130,13 @@ impl Case {
     #[must_use]
     pub fn within(mut self, relative: f64) -> Self {
         self.relative = relative;
+        self
+    }
+
+    /// Allows another error in `bf16`, of the tensor's largest element or 1; say why at the call.
+    #[must_use]
+    pub fn within_in_bfloat16(mut self, relative: f64) -> Self {
+        self.bfloat16 = relative;
         self
     }
 
@@ -165,11 +176,91 @@ impl Case {
             let stored = Stored { gradients: Tensors::new(), after: Tensors::new(), ..stored };
             self.check_mode(&*subject, &stored, &evaluated).map_err(|why| format!("in evaluation mode: {why}"))?;
         }
+        self.check_bfloat16().map_err(|why| format!("in bf16: {why}"))
+    }
+
+    /// Compares the layer in `bf16` with the layer in `f32`, which PyTorch's numbers have confirmed, at the same rounded
+    /// inputs and parameters.
+    fn check_bfloat16(&self) -> Result<(), String> {
+        let mut stored = Stored::read(self.layer, self.name)?;
+        let subject = (self.build)();
+        let module = subject.module();
+        module.load_state_dict(&stored.state).map_err(|error| error.to_string())?;
+        if stored.training {
+            module.train()
+        } else {
+            module.eval()
+        }
+        let round =
+            |data: &TensorData| if data.dtype == DType::F32 { convert(data, DType::BF16) } else { data.clone() };
+        for tensors in [&mut stored.inputs, &mut stored.cotangents] {
+            tensors.values_mut().for_each(|data| *data = round(data));
+        }
+        let mut results = Vec::new();
+        for dtype in [DType::BF16, DType::F32] {
+            // Rounded first, then widened: both start from the same numbers.
+            module.to_dtype(dtype);
+            let widen = |tensors: &Tensors| -> Tensors {
+                let of =
+                    |data: &TensorData| if data.dtype == DType::BF16 { convert(data, dtype) } else { data.clone() };
+                tensors.iter().map(|(name, data)| (name.clone(), of(data))).collect()
+            };
+            let widened =
+                Stored { inputs: widen(&stored.inputs), cotangents: widen(&stored.cotangents), ..stored.part() };
+            let (func, weights) = self.trace(&*subject, &widened, None)?;
+            let inputs = inputs(&func, &weights, &widened);
+            let evaluated = eval_func(&func, &weights, &inputs, &Bindings::new()).map_err(lines)?;
+            let way = Way { target: Target::Cpu, tier: execute::tiers()[0], fuse: true, threads: 1 };
+            let compiled =
+                execute::run(&func, &weights, &inputs, &Bindings::new(), &way).map_err(|error| error.to_string())?;
+            results.push([evaluated, compiled]);
+        }
+        let [[expected, _], found] = [results.remove(1), results.remove(0)];
+        for (how, found) in ["interpreter", "compiled"].into_iter().zip(&found) {
+            // The sum is the harness's own, and integers need not be equal where numbers are drawn.
+            let compared = expected.iter().filter(|(name, data)| *name != "loss" && data.dtype.is_float());
+            for (name, data) in compared {
+                let found = &found[name.as_str()];
+                let found = if found.dtype == DType::BF16 { convert(found, DType::F32) } else { found.clone() };
+                let largest = data
+                    .to_f64()
+                    .into_iter()
+                    .filter(|value| value.is_finite())
+                    .fold(1.0, |max, value| value.abs().max(max));
+                let (lhs, rhs) = (data.to_f64(), found.to_f64());
+                let worst = lhs.iter().zip(&rhs).map(|(lhs, rhs)| (lhs - rhs).abs() / largest).fold(0.0, f64::max);
+                if worst > self.bfloat16 {
+                    return Err(format!("{how}: {name} differs by {worst:.4} of its largest element (or 1)"));
+                }
+            }
+        }
         Ok(())
     }
 
     /// Traces the layer in its present mode and compares it with `results`, named `out.N`.
     fn check_mode(&self, subject: &dyn Subject, stored: &Stored, results: &Tensors) -> Result<(), String> {
+        let (func, weights) = self.trace(subject, stored, Some(results.len()))?;
+        let mut expected = results.clone();
+        expected.extend(stored.after.clone());
+        // A gradient is named after its parameter.
+        expected.extend(stored.gradients.clone());
+        let inputs = inputs(&func, &weights, stored);
+        let evaluated = eval_func(&func, &weights, &inputs, &Bindings::new()).map_err(lines)?;
+        self.compare(&expected, &evaluated).map_err(|why| format!("interpreter: {why}"))?;
+
+        let ways: Vec<Way> =
+            execute::tiers().iter().map(|&tier| Way { target: Target::Cpu, tier, fuse: true, threads: 1 }).collect();
+        let compiled = check_ways(&func, &weights, &inputs, &Bindings::new(), &ways, None, None)?;
+        self.compare(&expected, &compiled).map_err(|why| format!("compiled: {why}"))
+    }
+
+    /// The layer in its present mode as a function, with the gradients that are stored.
+    fn trace(
+        &self,
+        subject: &dyn Subject,
+        stored: &Stored,
+        n_results: Option<usize>,
+    ) -> Result<(Func, Weights), String> {
         let module = trace("layer", |t| {
             t.bind(subject.module());
             let inputs: Vec<Tensor> = stored.inputs.iter().map(|(name, data)| t.input(name, data.ty())).collect();
@@ -180,7 +271,7 @@ impl Case {
                 if let Some(data) = stored.cotangents.get(&name)
                     && !stored.gradients.is_empty()
                 {
-                    let term = (output * t.input(&name, data.ty())).sum(..);
+                    let term = (output * t.input(&name, data.ty())).float().sum(..);
                     loss = Some(loss.map_or(term.clone(), |loss| loss + &term));
                 }
             }
@@ -194,26 +285,16 @@ impl Case {
         let module = module.map_err(|error| error.to_string())?;
         let func = &module.funcs[0];
         let found = func.results.iter().filter(|result| result.name.starts_with("out.")).count();
-        if found != results.len() {
-            return Err(format!("gives {found} results, expected {}", results.len()));
+        if let Some(expected) = n_results
+            && found != expected
+        {
+            return Err(format!("gives {found} results, expected {expected}"));
         }
         let func = match stored.gradients.is_empty() {
             true => func.clone(),
             false => value_and_grad(func, &positions(func, &stored.gradients)?, 0).map_err(lines)?,
         };
-
-        let mut expected = results.clone();
-        expected.extend(stored.after.clone());
-        // A gradient is named after its parameter.
-        expected.extend(stored.gradients.clone());
-        let inputs = inputs(&func, &module.weights, stored);
-        let evaluated = eval_func(&func, &module.weights, &inputs, &Bindings::new()).map_err(lines)?;
-        self.compare(&expected, &evaluated).map_err(|why| format!("interpreter: {why}"))?;
-
-        let ways: Vec<Way> =
-            execute::tiers().iter().map(|&tier| Way { target: Target::Cpu, tier, fuse: true, threads: 1 }).collect();
-        let compiled = check_ways(&func, &module.weights, &inputs, &Bindings::new(), &ways, None, None)?;
-        self.compare(&expected, &compiled).map_err(|why| format!("compiled: {why}"))
+        Ok((func, module.weights))
     }
 
     fn compare(&self, expected: &Tensors, found: &Tensors) -> Result<(), String> {
@@ -275,6 +356,20 @@ impl Stored {
         })
     }
 
+    /// What is left to say of the configuration once inputs and cotangents are given.
+    fn part(&self) -> Self {
+        Self {
+            repr: String::new(),
+            training: self.training,
+            inputs: Tensors::new(),
+            state: StateDict::new(),
+            cotangents: Tensors::new(),
+            gradients: self.gradients.clone(),
+            after: Tensors::new(),
+            results: Tensors::new(),
+        }
+    }
+
     /// The results of one mode, as `out.N`.
     fn mode(&self, prefix: &str) -> Tensors {
         let of_mode = self.results.iter().filter_map(|(key, data)| Some((key.strip_prefix(prefix)?, data)));
@@ -309,6 +404,12 @@ pub fn stored_cases(layer: &str) -> Vec<String> {
     let golden = Golden::read(&format!("nn/{layer}"));
     let cases = golden.about()["cases"].as_object();
     cases.map(|cases| cases.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// The same numbers in another floating element type.
+fn convert(data: &TensorData, dtype: DType) -> TensorData {
+    let scalars = data.scalars().map(|scalar| Scalar::from_f64(dtype, scalar.to_f64()));
+    TensorData::from_scalars(dtype, data.shape.clone(), scalars)
 }
 
 /// A module's printed form.

@@ -26,7 +26,11 @@ type Entry = (&'static str, fn() -> Built, &'static [&'static [usize]]);
 type ForwardFn = dyn Fn(&[Tensor]) -> Vec<Tensor>;
 
 /// Models that `interchange.py` builds alike.
-const MODELS: [Entry; 2] = [("transformer", transformer, &[&[2, 7, 16], &[2, 5, 16]]), ("lstm", lstm, &[&[9, 2, 6]])];
+const MODELS: [Entry; 3] = [
+    ("transformer", transformer, &[&[2, 7, 16], &[2, 5, 16]]),
+    ("lstm", lstm, &[&[9, 2, 6]]),
+    ("batch_norm_cnn", batch_norm_cnn, &[&[3, 1, 9, 7]]),
+];
 
 fn transformer() -> Built {
     let model = Transformer::new(16, 4).num_encoder_layers(2).num_decoder_layers(2).dim_feedforward(24);
@@ -36,6 +40,22 @@ fn transformer() -> Built {
 
 fn lstm() -> Built {
     let model = LSTM::new(6, 8).num_layers(2).bidirectional(true).dropout(0.2);
+    Built::new(model, |model, x| model.forward(&x[0]))
+}
+
+fn batch_norm_cnn() -> Built {
+    let model = sequential![
+        Conv2d::new(1, 4, 3).padding(1),
+        BatchNorm2d::new(4),
+        ReLU::new(),
+        MaxPool2d::new(2),
+        Conv2d::new(4, 6, 3).bias(false),
+        BatchNorm2d::new(6),
+        ReLU::new(),
+        AdaptiveAvgPool2d::new(1),
+        Flatten::new(),
+        Linear::new(6, 3),
+    ];
     Built::new(model, |model, x| model.forward(&x[0]))
 }
 

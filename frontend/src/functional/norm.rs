@@ -49,7 +49,7 @@ impl Momentum {
     fn mix(&self, present: &Tensor, measured: &Tensor) -> Tensor {
         match self {
             Self::Fixed(momentum) => present * (1.0 - momentum) + measured * *momentum,
-            Self::Cumulative(share) => present + (measured - present) * share,
+            Self::Cumulative(share) => present + (measured - present) * share.to_dtype(present.dtype()),
         }
     }
 

@@ -10,7 +10,13 @@ use nnc_tests::layers::{Case, case, case_with};
 
 /// Every stored configuration of the family.
 pub(crate) fn cases() -> Vec<Case> {
-    [products(), attention(), encoders(), decoders(), transformers()].into_iter().flatten().collect()
+    // Errors in `bf16` add up from sublayer to sublayer. Two normalizations of rows of six are sensitive beyond that:
+    // PyTorch's own error in that case is 0.6.
+    let stacks = [encoders(), decoders(), transformers()].into_iter().flatten().map(|case| {
+        let is_sensitive = (case.layer(), case.name()) == ("TransformerDecoder", "norm");
+        case.within_in_bfloat16(if is_sensitive { 0.3 } else { 3e-2 })
+    });
+    products().into_iter().chain(attention()).chain(stacks).collect()
 }
 
 /// A case of the function: whether it is causal, its scale, and whether heads are grouped.

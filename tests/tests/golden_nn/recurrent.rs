@@ -26,7 +26,8 @@ pub(crate) fn cases() -> Vec<Case> {
         || RNNCell::new(3, 4).nonlinearity(Nonlinearity::Relu),
         |m, x| m.forward(&x[0]),
     ));
-    cases
+    // Errors in `bf16` add up from step to step.
+    cases.into_iter().map(|case| case.within_in_bfloat16(3e-2)).collect()
 }
 
 /// A case that starts from zeros.

@@ -14,7 +14,7 @@ pub(crate) fn cases() -> Vec<Case> {
     // PyTorch's own error in that case is 0.6.
     let stacks = [encoders(), decoders(), transformers()].into_iter().flatten().map(|case| {
         let is_sensitive = (case.layer(), case.name()) == ("TransformerDecoder", "norm");
-        case.within_in_bfloat16(if is_sensitive { 0.3 } else { 3e-2 })
+        case.within_in_bfloat16(if is_sensitive { 0.7 } else { 3e-2 })
     });
     products().into_iter().chain(attention()).chain(stacks).collect()
 }

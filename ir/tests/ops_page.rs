@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use nnc_ir::ops::{OpInfo, TABLE, Tolerance, Trait};
+use nnc_ir::ops::{TABLE, Tolerance, Trait};
 use nnc_ir::parse_func;
 use pretty_assertions::assert_eq;
 

@@ -114,7 +114,7 @@ fn row(data: &TensorData, idx: usize) -> TensorData {
 
 /// Something that takes steps and keeps the state between them.
 enum Machine {
-    Interpreter { step: Func, values: Tensors },
+    Interpreter { step: Box<Func>, values: Tensors },
     Compiled(Box<Instance>),
 }
 
@@ -127,7 +127,7 @@ impl Machine {
                 let shape = ty.shape.as_fixed().ok_or("a parameter has a symbolic shape")?;
                 values.insert(param.name.clone(), TensorData::new(ty.dtype, shape, vec![0; ty.bytes().unwrap_or(0)]));
             }
-            return Ok(Self::Interpreter { step, values });
+            return Ok(Self::Interpreter { step: Box::new(step), values });
         };
         let options = Options { tier, ..Options::default() };
         let compiled = nnc::compile(&step, &IndexMap::default(), &options)?;

@@ -17,7 +17,7 @@ pub(super) fn random_node(random: &mut Random, b: &mut Builder<'_>, x: Value, y:
     match random.below(6) {
         0 => {
             let kinds = [FOLDS.as_slice(), &[ReduceKind::ArgMin, ReduceKind::ArgMax]].concat();
-            let attrs = windows(random, &extents, random.0 as usize % 2 == 0).with_kind(random.pick(&kinds));
+            let attrs = windows(random, &extents, random.0.is_multiple_of(2)).with_kind(random.pick(&kinds));
             b.reduce_window(x, attrs).ok()
         }
         1 => {

@@ -62,6 +62,48 @@ fn tiny() -> Sequential {
     Sequential::new().push(linear(1, 100, 200)).push(ReLU::new()).push(linear(2, 200, 10)).push(Softmax::new(1))
 }
 
+/// Fills the parameters of a model, in order, from the hash stream.
+fn filled<M: Module>(model: M) -> M {
+    for (salt, parameter) in (50..).zip(model.parameters()) {
+        let elements: Vec<f32> = (0..parameter.numel()).map(|idx| (2.0 * unit(idx, salt) - 1.0) * 0.1).collect();
+        parameter.set(TensorData::from_f32(parameter.shape(), &elements)).expect("the data have the parameter's type");
+    }
+    model
+}
+
+/// The convolutional network of the tutorial.
+fn cnn() -> Sequential {
+    filled(sequential![
+        Lambda::new(|x| x.view([-1, 1, 28, 28])),
+        Conv2d::new(1, 16, 3).stride(2).padding(1),
+        ReLU::new(),
+        Conv2d::new(16, 16, 3).stride(2).padding(1),
+        ReLU::new(),
+        Conv2d::new(16, 10, 3).stride(2).padding(1),
+        ReLU::new(),
+        AvgPool2d::new(4),
+        Flatten::new(),
+    ])
+}
+
+/// Reads an image row by row, and classifies by the last state.
+#[derive(Module)]
+struct Rows {
+    lstm: LSTM,
+    fc: Linear,
+}
+
+impl Forward for Rows {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (states, _last) = self.lstm.forward(&x.view([-1, 28, 28]));
+        self.fc.forward(&states.select(1, -1))
+    }
+}
+
+fn lstm() -> Sequential {
+    sequential![filled(Rows { lstm: LSTM::new(28, 128).batch_first(true), fc: Linear::new(128, 10) })]
+}
+
 struct Setup {
     threads: usize,
     tier: Tier,
@@ -133,6 +175,8 @@ fn measure(n: usize, mut run: impl FnMut() -> Result<f64, Error>) -> Result<(f64
 struct Cases {
     logistic: Option<Training>,
     mlp: Option<Training>,
+    cnn: Option<Training>,
+    lstm: Option<Training>,
     tiny_1: Option<Inference>,
     tiny_64: Option<Inference>,
 }
@@ -152,6 +196,14 @@ impl Cases {
             }
             "mlp_train" => {
                 let case = entered(&mut self.mlp, || Training::new(mlp(), setup))?;
+                measure(n, || case.step(setup))?
+            }
+            "cnn_train" => {
+                let case = entered(&mut self.cnn, || Training::new(cnn(), setup))?;
+                measure(n, || case.step(setup))?
+            }
+            "lstm_train" => {
+                let case = entered(&mut self.lstm, || Training::new(lstm(), setup))?;
                 measure(n, || case.step(setup))?
             }
             "mlp_first_step" => {
@@ -182,6 +234,8 @@ impl Cases {
         match case {
             "logistic_train" => tenth(logistic()),
             "mlp_train" | "mlp_first_step" => tenth(mlp()),
+            "cnn_train" => tenth(cnn()),
+            "lstm_train" => tenth(lstm()),
             "tiny_infer_1" => Inference::new(1, setup)?.run(),
             "tiny_infer_64" => Inference::new(BATCH, setup)?.run(),
             _ => Ok(f64::NAN),

@@ -16,10 +16,12 @@ ROOT = HERE.parent.parent
 NNC = ROOT / "target/release/examples/peer_bench"
 
 # Iterations of a case in one round: about 50 ms of the slowest peer's work.
-ITERATIONS = {"logistic_train": 300, "mlp_train": 30, "tiny_infer_1": 2000, "tiny_infer_64": 1000}
+ITERATIONS = {"logistic_train": 300, "mlp_train": 30, "cnn_train": 20, "lstm_train": 5, "tiny_infer_1": 2000, "tiny_infer_64": 1000}
 TITLES = {
     "logistic_train": "train step, logistic 784-10, batch 64",
     "mlp_train": "train step, MLP 784-512-512-10, batch 64",
+    "cnn_train": "train step, CNN of three convolutions, batch 64",
+    "lstm_train": "train step, LSTM over 28 rows, hidden 128, batch 64",
     "tiny_infer_1": "inference, TinyModel, batch 1",
     "tiny_infer_64": "inference, TinyModel, batch 64",
     "mlp_first_step": "first MLP train step, with compiling",

@@ -30,6 +30,36 @@ class Stack(nn.Sequential):
         super().__init__(*layers)
 
 
+def filled(model):
+    """Fills the parameters, in order, from the hash stream."""
+    with torch.no_grad():
+        for salt, param in enumerate(model.parameters(), start=50):
+            param.copy_(torch.from_numpy(workload.symmetric(tuple(param.shape), salt, 0.1)))
+    return model
+
+
+def cnn():
+    return filled(
+        nn.Sequential(
+            nn.Unflatten(1, (1, 28, 28)), nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(),
+            nn.Conv2d(16, 10, 3, 2, 1), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten(),
+        )
+    )  # fmt: skip
+
+
+class Rows(nn.Module):
+    """Reads an image row by row, and classifies by the last state."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(28, 128, batch_first=True)
+        self.fc = nn.Linear(128, 10)
+
+    def forward(self, x):
+        states, _ = self.lstm(x.view(-1, 28, 28))
+        return self.fc(states[:, -1])
+
+
 def eager_step(model):
     optimizer = torch.optim.SGD(model.parameters(), lr=workload.LEARNING_RATE, fused=True)
 
@@ -59,12 +89,12 @@ def compiled_step(model, mode):
     return lambda x, y: step(params, x, y)
 
 
-def train_case(widths, make_step):
+def train_case(make_model, make_step):
     data = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in workload.batches()]
     state = {}
 
     def restart():
-        state.update(step=make_step(Stack(widths)), at=0)
+        state.update(step=make_step(make_model()), at=0)
 
     def iterate():
         x, y = data[state["at"] % workload.N_BATCHES]
@@ -105,9 +135,11 @@ if __name__ == "__main__":
         return (lambda model: compiled_step(model, mode)) if args.compile else eager_step
 
     cases = {
-        "logistic_train": lambda: train_case(workload.LOGISTIC, make_step("max-autotune-no-cudagraphs")),
-        "mlp_train": lambda: train_case(workload.MLP, make_step("max-autotune-no-cudagraphs")),
-        "mlp_first_step": lambda: train_case(workload.MLP, make_step(None)),
+        "logistic_train": lambda: train_case(lambda: Stack(workload.LOGISTIC), make_step("max-autotune-no-cudagraphs")),
+        "mlp_train": lambda: train_case(lambda: Stack(workload.MLP), make_step("max-autotune-no-cudagraphs")),
+        "cnn_train": lambda: train_case(cnn, make_step("max-autotune-no-cudagraphs")),
+        "lstm_train": lambda: train_case(lambda: filled(Rows()), make_step("max-autotune-no-cudagraphs")),
+        "mlp_first_step": lambda: train_case(lambda: Stack(workload.MLP), make_step(None)),
         "tiny_infer_1": lambda: infer_case(1, args.compile),
         "tiny_infer_64": lambda: infer_case(64, args.compile),
     }

@@ -21,8 +21,11 @@
 //! Forward and backward pass are one graph here, with much between them, so one cluster becomes several *stages*, each
 //! a loop. A later stage does not get wide values from an earlier one: it computes them again from what is small (scores
 //! from queries and keys, their softmax from the maxima and sums of rows).
+//!
+//! A block is at least one batch element: the scores of one head are never cut by rows, since a sum over queries in the
+//! backward pass would then be added up in another order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nnc_ir::ops::ScanAttrs;
 use nnc_ir::{Builder, Diagnostic, Dim, Graph, Node, Rewriter, Shape, TensorType, Value};
@@ -158,7 +161,7 @@ fn in_order(graph: &Graph, unit_of: &dyn Fn(Node) -> Unit, planned: &[(Cluster, 
         }
     };
     let mut order = Vec::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (node, _) in graph.nodes() {
         // A unit is left when all before it are done; it then is on the stack a second time.
         let mut stack = vec![(unit_of(node), false)];

@@ -1,6 +1,6 @@
 //! The body of the loop over blocks: what it reads, and how a block is computed from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nnc_ir::builder::Built;
 use nnc_ir::ops::{BroadcastAttrs, DotAttrs, IotaAttrs, Trait};
@@ -150,8 +150,8 @@ impl View<'_> {
         }
     }
 
-    fn collect(&self, node: Node, seen: &mut BTreeMap<Node, ()>, inputs: &mut Vec<Input>) {
-        if seen.insert(node, ()).is_some() {
+    fn collect(&self, node: Node, seen: &mut BTreeSet<Node>, inputs: &mut Vec<Input>) {
+        if !seen.insert(node) {
             return;
         }
         let data = self.graph.node(node);
@@ -168,7 +168,7 @@ impl View<'_> {
 /// What the nodes of a stage read from outside, scanned values first.
 pub(super) fn inputs(graph: &Graph, cluster: &Cluster, stage: usize, nodes: &[Node]) -> Vec<Input> {
     let view = View { graph, cluster, stage };
-    let (mut seen, mut inputs) = (BTreeMap::new(), Vec::new());
+    let (mut seen, mut inputs) = (BTreeSet::new(), Vec::new());
     for &node in nodes {
         view.collect(node, &mut seen, &mut inputs);
     }

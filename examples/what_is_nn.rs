@@ -361,9 +361,11 @@ fn fit<M: Module + Forward>(
     train_dl: &impl data::Loader<Batch = Batch>,
     valid_dl: &impl data::Loader<Batch = Batch>,
 ) -> Outcome {
-    let fit = trainer.fit(train_dl).epochs(epochs).validation(valid_dl).on_epoch_end(|fit| {
+    let fit = trainer.fit(train_dl).epochs(epochs).validation(valid_dl).metric(metrics::Accuracy::new());
+    let fit = fit.on_epoch_end(|fit| {
         if let Some(record) = fit.record() {
-            println!("  epoch {}: validation loss {:.4}", record.epoch, record.values["valid_loss"]);
+            let (loss, accuracy) = (record.values["valid_loss"], record.values["valid_accuracy"]);
+            println!("  epoch {}: validation loss {loss:.4}, accuracy {accuracy:.4}", record.epoch);
         }
     });
     let history = fit.run()?;

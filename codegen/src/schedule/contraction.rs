@@ -49,6 +49,16 @@ fn transpose_cycles(elements: u64) -> f64 {
     1.6 * elements as f64
 }
 
+/// Cycles lost on the operand whose elements are broadcast, with `stride` elements from one step of the contraction to
+/// the next: where each step is on another page or so, nothing is fetched ahead, and what the L2 cache does not hold
+/// is waited for, a line at a time.
+fn scattered_cycles(rows: u64, k: u64, stride: i64) -> f64 {
+    const FAR: u64 = 256;
+    const HELD: u64 = 128 * 1024;
+    let is_scattered = stride.unsigned_abs() > FAR && rows * k > HELD;
+    if is_scattered { 30.0 * (k * rows.div_ceil(LANES)) as f64 } else { 0.0 }
+}
+
 /// Whether `schedule` can be used on these operands.
 pub(crate) fn is_possible(facts: &Facts, schedule: &ContractionSchedule) -> bool {
     let positive = schedule.tile_m > 0 && schedule.tile_n > 0 && schedule.tile_k > 0;
@@ -69,12 +79,14 @@ fn cycles(facts: &Facts, orientation: Orientation) -> Option<f64> {
     }
     let turn = if m == 1 { 0.0 } else { transpose_cycles(m * n) };
     match orientation {
-        Orientation::Direct => (rhs.0 == 1).then(|| product_cycles(m, n, k)),
+        Orientation::Direct => (rhs.0 == 1).then(|| product_cycles(m, n, k) + scattered_cycles(m, k, lhs.1)),
         Orientation::Panels => {
             let copy = if rhs.1 == 1 { transpose_cycles(n * k) } else { 0.5 * (n * k) as f64 };
             (rhs.1 == 1 || rhs.0 != 0).then(|| product_cycles(m, n, k) + copy)
         }
-        Orientation::Swapped => (lhs.0 == 1 || m == 1).then(|| product_cycles(n, m, k) + turn),
+        Orientation::Swapped => {
+            (lhs.0 == 1 || m == 1).then(|| product_cycles(n, m, k) + turn + scattered_cycles(n, k, rhs.1))
+        }
         Orientation::SwappedPacked => {
             // A launch more, and scratch that travels through the cache.
             (lhs.1 == 1 && m > 1).then(|| product_cycles(n, m, k) + turn + 1.2 * transpose_cycles(m * k) + 1000.0)

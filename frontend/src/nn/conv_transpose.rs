@@ -1,6 +1,6 @@
 //! Transposed convolutions: `ConvTranspose1d`, `2d`, `3d`.
 
-use super::convolution::{Described, start};
+use super::convolution::{Described, kernel_settings, start};
 use crate::functional::{self, IntoSpatial, PaddingMode};
 use crate::module::{Forward, Module, python_tuple};
 use crate::parameter::Parameter;
@@ -60,8 +60,7 @@ macro_rules! transposes {
                 #[track_caller]
                 fn parameters_of(n_in: usize, n_out: usize, kernel: &[usize], groups: usize) -> (Parameter, Parameter) {
                     let shape = [&[n_in, n_out.checked_div(groups).unwrap_or(0)], kernel].concat();
-                    let (weight, bias) = start(&shape, Some(n_out));
-                    (weight, bias.expect("a bias was asked for"))
+                    start(&shape, n_out)
                 }
 
                 /// Distance between elements of the input; 1 by default.
@@ -86,37 +85,7 @@ macro_rules! transposes {
                     self
                 }
 
-                /// Distance between taps of the kernel; 1 by default.
-                #[must_use]
-                pub fn dilation(mut self, dilation: impl IntoSpatial<$n>) -> Self {
-                    self.dilation = dilation.into_spatial();
-                    self
-                }
-
-                /// Groups of channels that do not mix; 1 by default. Both numbers of channels must be multiples of it.
-                /// The parameters are made anew.
-                #[must_use]
-                #[track_caller]
-                pub fn groups(mut self, groups: usize) -> Self {
-                    let (weight, bias) =
-                        Self::parameters_of(self.in_channels, self.out_channels, &self.kernel_size, groups);
-                    self.bias = self.bias.map(|_| bias);
-                    Self { groups, weight, ..self }
-                }
-
-                /// Whether the layer has a bias; it has one by default.
-                #[must_use]
-                #[track_caller]
-                pub fn bias(mut self, bias: bool) -> Self {
-                    if bias && self.bias.is_none() {
-                        let kernel = &self.kernel_size;
-                        self.bias =
-                            Some(Self::parameters_of(self.in_channels, self.out_channels, kernel, self.groups).1);
-                    } else if !bias {
-                        self.bias = None;
-                    }
-                    self
-                }
+                kernel_settings!($n);
 
                 fn described(&self) -> String {
                     let padding = self.padding.iter().any(|&amount| amount != 0).then(|| python_tuple(&self.padding));

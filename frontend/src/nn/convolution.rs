@@ -9,18 +9,51 @@ use crate::tensor::{Tensor, ToTensor, checked, live};
 /// A weight of this shape and a bias of `n_bias` elements, as PyTorch starts them: uniform in ±1/√fan-in, where the
 /// fan-in is what `[1..]` of the shape holds.
 #[track_caller]
-pub(super) fn start(shape: &[usize], n_bias: Option<usize>) -> (Parameter, Option<Parameter>) {
+pub(super) fn start(shape: &[usize], n_bias: usize) -> (Parameter, Parameter) {
     let weight = Parameter::new(Tensor::zeros(shape));
     init::kaiming_uniform_(&weight, 5f64.sqrt());
     let fan_in: usize = shape[1..].iter().product();
     let bound = if fan_in > 0 { 1.0 / (fan_in as f64).sqrt() } else { 0.0 };
-    let bias = n_bias.map(|n_bias| {
-        let bias = Parameter::new(Tensor::zeros([n_bias]));
-        init::uniform_(&bias, -bound, bound);
-        bias
-    });
+    let bias = Parameter::new(Tensor::zeros([n_bias]));
+    init::uniform_(&bias, -bound, bound);
     (weight, bias)
 }
+
+/// Settings that convolutions and their transposes share, for a layer with a function `parameters_of`.
+macro_rules! kernel_settings {
+    ($n:literal) => {
+        /// Distance between taps of the kernel; 1 by default.
+        #[must_use]
+        pub fn dilation(mut self, dilation: impl IntoSpatial<$n>) -> Self {
+            self.dilation = dilation.into_spatial();
+            self
+        }
+
+        /// Groups of channels that do not mix; 1 by default. Both numbers of channels must be multiples of it.
+        /// The parameters are made anew.
+        #[must_use]
+        #[track_caller]
+        pub fn groups(mut self, groups: usize) -> Self {
+            let (weight, bias) = Self::parameters_of(self.in_channels, self.out_channels, &self.kernel_size, groups);
+            self.bias = self.bias.map(|_| bias);
+            Self { groups, weight, ..self }
+        }
+
+        /// Whether the layer has a bias; it has one by default.
+        #[must_use]
+        #[track_caller]
+        pub fn bias(mut self, bias: bool) -> Self {
+            if bias && self.bias.is_none() {
+                let kernel = &self.kernel_size;
+                self.bias = Some(Self::parameters_of(self.in_channels, self.out_channels, kernel, self.groups).1);
+            } else if !bias {
+                self.bias = None;
+            }
+            self
+        }
+    };
+}
+pub(super) use kernel_settings;
 
 /// What follows the channels in the printed form of a convolution.
 pub(super) struct Described<'a> {
@@ -124,8 +157,7 @@ macro_rules! convolutions {
                 #[track_caller]
                 fn parameters_of(n_in: usize, n_out: usize, kernel: &[usize], groups: usize) -> (Parameter, Parameter) {
                     let shape = [&[n_out, n_in.checked_div(groups).unwrap_or(0)], kernel].concat();
-                    let (weight, bias) = start(&shape, Some(n_out));
-                    (weight, bias.expect("a bias was asked for"))
+                    start(&shape, n_out)
                 }
 
                 /// Step of the window; 1 by default.
@@ -142,37 +174,7 @@ macro_rules! convolutions {
                     self
                 }
 
-                /// Distance between taps of the kernel; 1 by default.
-                #[must_use]
-                pub fn dilation(mut self, dilation: impl IntoSpatial<$n>) -> Self {
-                    self.dilation = dilation.into_spatial();
-                    self
-                }
-
-                /// Groups of channels that do not mix; 1 by default. Both numbers of channels must be multiples of it.
-                /// The parameters are made anew.
-                #[must_use]
-                #[track_caller]
-                pub fn groups(mut self, groups: usize) -> Self {
-                    let (weight, bias) =
-                        Self::parameters_of(self.in_channels, self.out_channels, &self.kernel_size, groups);
-                    self.bias = self.bias.map(|_| bias);
-                    Self { groups, weight, ..self }
-                }
-
-                /// Whether the layer has a bias; it has one by default.
-                #[must_use]
-                #[track_caller]
-                pub fn bias(mut self, bias: bool) -> Self {
-                    if bias && self.bias.is_none() {
-                        let kernel = &self.kernel_size;
-                        self.bias =
-                            Some(Self::parameters_of(self.in_channels, self.out_channels, kernel, self.groups).1);
-                    } else if !bias {
-                        self.bias = None;
-                    }
-                    self
-                }
+                kernel_settings!($n);
 
                 /// What the padding holds; zeros by default.
                 #[must_use]

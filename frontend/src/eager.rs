@@ -2,9 +2,10 @@
 
 use std::panic::Location as Caller;
 
-use nnc_ir::{Diagnostic, Location, Op, TensorData, interp};
+use nnc_ir::{Diagnostic, Op, TensorData, interp};
 
 use crate::tensor::{Repr, Tensor};
+use crate::trace;
 
 /// The results of `op` on concrete operands.
 pub(crate) fn evaluate(
@@ -12,7 +13,7 @@ pub(crate) fn evaluate(
     operands: &[&Tensor],
     caller: &'static Caller<'static>,
 ) -> Result<Vec<Tensor>, Diagnostic> {
-    let fault = |message: String| Diagnostic::new(Location::at(caller.file(), caller.line(), caller.column()), message);
+    let fault = |message: String| Diagnostic::new(trace::locate(caller), message);
     let operands = operands
         .iter()
         .map(|operand| match operand.repr() {

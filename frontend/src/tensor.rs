@@ -96,7 +96,9 @@ impl Tensor {
         Self { repr: Repr::Data(data) }
     }
 
-    pub(crate) fn poisoned(fault: Rc<Diagnostic>) -> Self {
+    /// A tensor that stands for what could not be computed. Whatever is computed from it is poisoned without a further
+    /// report.
+    pub fn poisoned(fault: Rc<Diagnostic>) -> Self {
         Self { repr: Repr::Poisoned(fault) }
     }
 
@@ -236,9 +238,10 @@ impl<T: ToTensor + ?Sized> ToTensor for &T {
     }
 }
 
-/// Computes `op` on `operands`: appends a node while tracing, evaluates otherwise.
+/// Computes `op` on `operands`: appends a node while tracing, evaluates otherwise. Every function on tensors ends here;
+/// it is public for those who add functions of their own. A fault gives a poisoned tensor.
 #[track_caller]
-pub(crate) fn apply(op: Op, operands: &[&Tensor]) -> Tensor {
+pub fn apply(op: Op, operands: &[&Tensor]) -> Tensor {
     if let Some(poisoned) = operands.iter().find(|operand| operand.is_poisoned()) {
         return (*poisoned).clone();
     }
@@ -247,12 +250,12 @@ pub(crate) fn apply(op: Op, operands: &[&Tensor]) -> Tensor {
 
 /// [`apply`] for an op of as many results as operands.
 #[track_caller]
-pub(crate) fn apply_all(op: Op, operands: &[&Tensor]) -> Vec<Tensor> {
+pub fn apply_all(op: Op, operands: &[&Tensor]) -> Vec<Tensor> {
     if let Some(poisoned) = operands.iter().find(|operand| operand.is_poisoned()) {
         return vec![(*poisoned).clone(); operands.len()];
     }
     let caller = Caller::caller();
-    let result = match trace::is_active() {
+    let result = match trace::is_node(&op, operands) {
         true => trace::push(op, operands, caller),
         false => eager::evaluate(op, operands, caller),
     };
@@ -264,12 +267,13 @@ pub(crate) fn apply_all(op: Op, operands: &[&Tensor]) -> Vec<Tensor> {
 
 /// Records a fault at the caller's line and gives a poisoned tensor.
 #[track_caller]
-pub(crate) fn fault(message: impl Into<String>) -> Tensor {
+pub fn fault(message: impl Into<String>) -> Tensor {
     let location = trace::locate(Caller::caller());
     record(Diagnostic::new(location, message))
 }
 
-fn record(diagnostic: Diagnostic) -> Tensor {
+/// Records a fault with a place of its own and gives a poisoned tensor.
+pub fn record(diagnostic: Diagnostic) -> Tensor {
     trace::record(&diagnostic);
     Tensor::poisoned(Rc::new(diagnostic))
 }

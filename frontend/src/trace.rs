@@ -92,6 +92,10 @@ struct State {
     n_models: usize,
     /// The random state, once something was drawn.
     rng: Option<Buffer>,
+    /// Whether ops on concrete tensors are computed at once (see [`Trace::fold_constants`]).
+    folds: bool,
+    /// Where everything comes from at the moment, if not from the caller (see [`place`]).
+    place: Option<Location>,
 }
 
 struct TracedParam {
@@ -124,12 +128,17 @@ impl State {
             files: HashMap::new(),
             n_models: 0,
             rng: None,
+            folds: false,
+            place: None,
         }
     }
 
     /// The place of something done at `caller`. What this crate does itself (the body of a layer reached through a
     /// trait object, say) is placed where the user called the layer.
     fn locate(&mut self, caller: &'static Caller<'static>) -> Location {
+        if let Some(place) = &self.place {
+            return place.clone();
+        }
         let caller = if is_own(caller) {
             let outside = self.scopes.iter().rev().map(|scope| scope.caller);
             outside.into_iter().find(|scope| !is_own(scope)).unwrap_or(caller)
@@ -348,6 +357,17 @@ impl Trace {
         })
     }
 
+    /// From here on, ops whose operands are all concrete are computed at once instead of becoming nodes, unless that
+    /// would make much data of little. So what a program computes about shapes is known while it is traced.
+    pub fn fold_constants(&self) {
+        with(|state| state.folds = true);
+    }
+
+    /// Number of faults found so far.
+    pub fn n_faults(&self) -> usize {
+        with(|state| state.faults.len())
+    }
+
     /// Declares a result of the function.
     #[track_caller]
     pub fn output(&self, name: &str, tensor: impl ToTensor) {
@@ -410,6 +430,31 @@ fn with<R>(f: impl FnOnce(&mut State) -> R) -> R {
 /// Whether this thread is tracing.
 pub(crate) fn is_active() -> bool {
     ACTIVE.with_borrow(Option::is_some)
+}
+
+/// Whether an op with operands like these becomes a node: always while tracing, but for what the trace folds.
+pub(crate) fn is_node(op: &Op, operands: &[&Tensor]) -> bool {
+    /// Results up to this many elements are computed whatever they are made of.
+    const SMALL: usize = 1 << 14;
+
+    if !is_active() {
+        return false;
+    }
+    if !with(|state| state.folds) || matches!(op, Op::RngBits(_)) {
+        return true;
+    }
+    let mut types = Vec::with_capacity(operands.len());
+    for operand in operands {
+        match operand.repr() {
+            Repr::Data(data) => types.push(data.ty()),
+            Repr::Traced { .. } | Repr::Poisoned(_) => return true,
+        }
+    }
+    let read: usize = types.iter().filter_map(TensorType::n_elements).sum();
+    match nnc_ir::ops::infer(op, &types.iter().collect::<Vec<_>>(), &[]) {
+        Ok(results) => !results.iter().all(|ty| ty.n_elements().is_some_and(|made| made <= read.max(SMALL))),
+        Err(_) => true,
+    }
 }
 
 /// Appends a node for something done at `caller`.
@@ -511,6 +556,32 @@ pub(crate) fn draw_rng_state(caller: &'static Caller<'static>) -> Tensor {
     let step = Tensor::from_slice(&[0u32, 0, 1, 0]);
     storage.update(&(&present + step));
     present
+}
+
+/// Ends a [`place`] when dropped.
+#[derive(Debug)]
+#[must_use = "the place is left when this is dropped"]
+pub struct PlaceGuard {
+    outer: Option<Location>,
+}
+
+impl Drop for PlaceGuard {
+    fn drop(&mut self) {
+        ACTIVE.with_borrow_mut(|active| {
+            if let Some(state) = active {
+                state.place = self.outer.take();
+            }
+        });
+    }
+}
+
+/// Makes `location` the place of everything traced until the guard is dropped, instead of the callers' lines: for
+/// importers, whose nodes and faults come from a file.
+pub fn place(location: Location) -> PlaceGuard {
+    ACTIVE.with_borrow_mut(|active| match active {
+        Some(state) => PlaceGuard { outer: state.place.replace(location) },
+        None => PlaceGuard { outer: None },
+    })
 }
 
 /// Leaves the module that was [entered](enter) when dropped.

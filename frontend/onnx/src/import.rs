@@ -1,0 +1,318 @@
+//! The import of a model as a whole: the file, the signature, and what comes out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use nnc_frontend::trace::{Trace, trace};
+use nnc_frontend::{Tensor, tensor};
+use nnc_ir::{Bindings, Diagnostic, Dim, Location, Module, TensorData, TensorType};
+use prost::Message;
+
+use crate::data::{Stored, TensorReader};
+use crate::elem::ElemType;
+use crate::fault::{ImportError, Unsupported};
+use crate::ops::Domain;
+use crate::proto::{
+    FunctionProto, GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+};
+use crate::survey;
+use crate::value::Value;
+use crate::walk::{FunctionKey, Opsets, Walker, normal_domain};
+
+/// What an import is told beyond the file.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Extents of symbolic dimensions, by `dim_param` or by the name they have in the imported module. Those not
+    /// given stay symbolic.
+    pub dims: Bindings,
+    /// Shapes of inputs: they bind the input's symbolic dimensions, and stand in where the file declares no shape.
+    pub shapes: BTreeMap<String, Vec<usize>>,
+    /// Inputs fixed to values: they are constants of the imported module and no inputs of it.
+    pub values: BTreeMap<String, TensorData>,
+}
+
+/// A model that was imported.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// One function `main`; its weights are parameters under their ONNX names.
+    pub module: Module,
+    /// The function's inputs, in order.
+    pub inputs: Vec<Port>,
+    /// What the model gives, in order.
+    pub outputs: Vec<Port>,
+    /// Version of `ai.onnx` that the model is written against.
+    pub opset: i64,
+    /// The program that wrote the model, as far as the file says.
+    pub producer: String,
+}
+
+/// An input or output of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    /// Name in the model.
+    pub name: String,
+    /// Element type in the model; the function's may have more values ([`ElemType::carrier`]).
+    pub elem: ElemType,
+    /// Parameters or results of the function that belong to it: one, or those of a sequence's tensors.
+    pub positions: std::ops::Range<usize>,
+    /// Whether it is a sequence.
+    pub is_sequence: bool,
+}
+
+/// Imports the model of a file.
+///
+/// # Errors
+/// Everything that is wrong with the file, that nnc does not support, and that must be known to import it.
+pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
+    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let bytes = std::fs::read(path).map_err(|error| {
+        let location = Location::at(path.display().to_string(), 0, 0);
+        ImportError::one(Diagnostic::new(location, error.to_string()))
+    })?;
+    let base = path.parent().unwrap_or(Path::new(""));
+    import_bytes(&bytes, Some(base), &name, options)
+}
+
+/// Imports the model in `bytes`. External data are read from directory `base`; `name` stands for the file in messages.
+///
+/// # Errors
+/// As for [`import`].
+pub fn import_bytes(bytes: &[u8], base: Option<&Path>, name: &str, options: &Options) -> Result<Imported, ImportError> {
+    let file: Arc<str> = Arc::from(name);
+    let fault = |message: String| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message));
+    let model = ModelProto::decode(bytes).map_err(|error| fault(format!("the file is no ONNX model: {error}")))?;
+    let Some(graph) = &model.graph else {
+        return Err(fault("the file is no ONNX model: it has no graph".to_string()));
+    };
+    let opsets = Opsets::new(&model.opset_import);
+    let functions: HashMap<FunctionKey, FunctionProto> =
+        model.functions.iter().map(|function| (key_of(function), function.clone())).collect();
+
+    let unsupported = survey::unsupported(graph, &opsets, &functions);
+    if !unsupported.is_empty() {
+        let describe = |missing: &Unsupported| {
+            let domain = if missing.domain.is_empty() { "ai.onnx" } else { &missing.domain };
+            let Unsupported { op_type, opset, nodes, .. } = missing;
+            let message =
+                format!("operator `{op_type}` of {domain} {opset} is not supported; nodes: {}", nodes.join(", "));
+            Diagnostic::new(Location::at(file.clone(), 0, 0), message)
+        };
+        return Err(ImportError {
+            diagnostics: unsupported.iter().map(describe).collect(),
+            unsupported,
+            ..ImportError::default()
+        });
+    }
+
+    let opset = opsets.version(Domain::Onnx);
+    let reader = TensorReader::new(base);
+    let (mut inputs, mut outputs, mut needs) = (Vec::new(), Vec::new(), Default::default());
+    let traced = trace("main", |trace| {
+        trace.fold_constants();
+        let walker = Walker::new(trace, &reader, file.clone(), &functions, opsets);
+        inputs = declare_inputs(trace, &walker, graph, options);
+        walker.nodes(&graph.node);
+        outputs = declare_outputs(trace, &walker, graph);
+        needs = walker.needs();
+    });
+    match traced {
+        Ok(module) => {
+            let words = [model.producer_name(), model.producer_version()];
+            let producer = words.join(" ").trim().to_string();
+            Ok(Imported { module, inputs, outputs, opset, producer })
+        }
+        Err(error) => Err(ImportError { diagnostics: error.diagnostics, needs, ..ImportError::default() }),
+    }
+}
+
+/// Reads a tensor from a file of its own (`TensorProto`), as test data are stored: its name, element type and elements.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn read_tensor(bytes: &[u8]) -> Result<(String, ElemType, TensorData), String> {
+    let proto = TensorProto::decode(bytes).map_err(|error| format!("the file is no ONNX tensor: {error}"))?;
+    match TensorReader::new(None).read(&proto)? {
+        Stored::Numbers { elem, data } => Ok((proto.name().to_string(), elem, data)),
+        Stored::Strings { .. } => Err("a tensor of strings".to_string()),
+    }
+}
+
+fn key_of(function: &FunctionProto) -> FunctionKey {
+    (normal_domain(function.domain()), function.name().to_string(), function.overload().to_string())
+}
+
+/// Declares the inputs, and binds the names of inputs and constants.
+fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Vec<Port> {
+    let is_input = |name: &str| graph.input.iter().any(|info| info.name() == name);
+    // Older files list every constant among the inputs; a caller gives none of those.
+    let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
+    walker.bind_initializers(graph, &|name| options.values.contains_key(name));
+    for name in options.values.keys().filter(|name| !is_input(name)) {
+        let message = format!("a value is given for input `{name}`, which the model does not have");
+        tensor::record(Diagnostic::new(walker.location("inputs"), message));
+    }
+    let mut symbols = Symbols { dims: options.dims.clone() };
+    for info in &graph.input {
+        symbols.solve(info, options.shapes.get(info.name()));
+    }
+    let mut ports = Vec::new();
+    for info in &graph.input {
+        let name = info.name();
+        let location = walker.location(&format!("input `{name}`"));
+        let guard = nnc_frontend::trace::place(location);
+        if let Some(data) = options.values.get(name) {
+            let elem = declared_elem(info).filter(|elem| elem.carrier() == Some(data.dtype));
+            let elem = elem.unwrap_or(ElemType::of(data.dtype));
+            walker.bind(name, Value::with_elem(Tensor::from_data(data.clone()), elem), &[]);
+        } else if !has_value(name) {
+            match input_type(info, &symbols, options.shapes.get(name)) {
+                Ok((elem, ty)) => {
+                    let value = Value::with_elem(trace.input(name, ty), elem);
+                    walker.bind(name, value, &[name]);
+                    let at = ports.len();
+                    ports.push(Port { name: name.to_string(), elem, positions: at..at + 1, is_sequence: false });
+                }
+                Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),
+            }
+        }
+        drop(guard);
+    }
+    ports
+}
+
+/// Extents of symbolic dimensions.
+struct Symbols {
+    dims: Bindings,
+}
+
+impl Symbols {
+    /// Binds the symbols of an input from the shape it will have.
+    fn solve(&mut self, info: &ValueInfoProto, shape: Option<&Vec<usize>>) {
+        let (Some(dims), Some(shape)) = (declared_dims(info), shape) else { return };
+        for (dim, &extent) in dims.iter().zip(shape) {
+            if let Some(tensor_shape_proto::Value::DimParam(param)) = &dim.value
+                && is_symbol(param)
+            {
+                self.dims.entry(param.clone()).or_insert(extent);
+            }
+        }
+    }
+
+    /// The extent of dimension `axis` of input `input`.
+    fn dim(&self, dim: &tensor_shape_proto::Dimension, input: &str, axis: usize) -> Dim {
+        let symbol = match &dim.value {
+            Some(tensor_shape_proto::Value::DimValue(value)) if *value >= 0 => return Dim::from(*value as usize),
+            Some(tensor_shape_proto::Value::DimParam(param)) if is_symbol(param) => param.clone(),
+            // Nothing is said, or what exporters write for that: a symbol of its own.
+            _ => format!("{input}.{axis}"),
+        };
+        let plain = plain(&symbol);
+        match self.dims.get(&symbol).or_else(|| self.dims.get(&plain)) {
+            Some(&extent) => Dim::from(extent),
+            None => Dim::symbol(plain),
+        }
+    }
+}
+
+/// Whether a `dim_param` names a dimension. Some exporters write `?` or `-1` for any.
+fn is_symbol(param: &str) -> bool {
+    param.chars().any(char::is_alphabetic)
+}
+
+/// A symbol that needs no quotes: other characters become `_`.
+fn plain(symbol: &str) -> String {
+    let body = symbol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    let start = if symbol.starts_with(|c: char| c.is_ascii_digit()) { "_" } else { "" };
+    start.chars().chain(body).collect()
+}
+
+fn declared(info: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    match &info.r#type {
+        Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) => Some(tensor),
+        _ => None,
+    }
+}
+
+fn declared_elem(info: &ValueInfoProto) -> Option<ElemType> {
+    ElemType::from_number(declared(info)?.elem_type())
+}
+
+fn declared_dims(info: &ValueInfoProto) -> Option<&[tensor_shape_proto::Dimension]> {
+    Some(&declared(info)?.shape.as_ref()?.dim)
+}
+
+fn input_type(
+    info: &ValueInfoProto,
+    symbols: &Symbols,
+    given: Option<&Vec<usize>>,
+) -> Result<(ElemType, TensorType), String> {
+    let Some(tensor) = declared(info) else {
+        return Err(
+            "the input is no tensor (a sequence, map, or optional, or without a type): give its value".to_string()
+        );
+    };
+    let number = tensor.elem_type();
+    let elem =
+        ElemType::from_number(number).ok_or_else(|| format!("element type {number}, which ONNX does not know"))?;
+    let dtype = elem.carrier().ok_or_else(|| format!("element type {elem}, which nnc does not have"))?;
+    let dims: Vec<Dim> = match (declared_dims(info), given) {
+        (Some(dims), _) => {
+            if let Some(given) = given
+                && given.len() != dims.len()
+            {
+                return Err(format!("a shape of rank {} is given, expected {}", given.len(), dims.len()));
+            }
+            let dim = |(axis, dim)| match given {
+                Some(given) if symbols.dim(dim, info.name(), axis).as_const().is_none() => Dim::from(given[axis]),
+                _ => symbols.dim(dim, info.name(), axis),
+            };
+            dims.iter().enumerate().map(dim).collect()
+        }
+        (None, Some(given)) => given.iter().map(|&extent| Dim::from(extent)).collect(),
+        (None, None) => return Err("the model declares no shape of it: give one".to_string()),
+    };
+    let ty = TensorType::new(dtype, dims);
+    ty.check_size()?;
+    Ok((elem, ty))
+}
+
+/// Declares the results.
+fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Vec<Port> {
+    let mut ports = Vec::new();
+    let mut n_results = 0;
+    for info in &graph.output {
+        let name = info.name();
+        let location = walker.location(&format!("output `{name}`"));
+        let value = match walker.lookup(name) {
+            Some(value) => value,
+            None => {
+                tensor::record(Diagnostic::new(location, format!("output `{name}`, which nothing gives")));
+                continue;
+            }
+        };
+        let (value, is_sequence) = match value {
+            Value::Optional(Some(value)) => (*value, false),
+            value => (value, false),
+        };
+        let (parts, is_sequence) = match value {
+            Value::Sequence(parts) => (parts, true),
+            value => (vec![value], is_sequence),
+        };
+        let mut elem = ElemType::Float;
+        let first = n_results;
+        for (idx, part) in parts.iter().enumerate() {
+            let Value::Tensor(value) = part else {
+                let message = "the output is no tensor or sequence of tensors".to_string();
+                tensor::record(Diagnostic::new(location.clone(), message));
+                continue;
+            };
+            elem = value.elem;
+            let result = if is_sequence { format!("{name}.{idx}") } else { name.to_string() };
+            trace.output(&result, walker.tensor(value));
+            n_results += 1;
+        }
+        ports.push(Port { name: name.to_string(), elem, positions: first..n_results, is_sequence });
+    }
+    ports
+}

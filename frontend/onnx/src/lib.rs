@@ -1,0 +1,41 @@
+//! ONNX for nnc: models in, models out.
+//!
+//! An import traces the model: every ONNX operator is a composition of the front end's `Tensor` functions, looked up in
+//! one table ([`operators`] lists it). What is concrete is computed on the way, so shape arithmetic leaves no nodes;
+//! the model's floating-point tensors become the function's parameters under their ONNX names, so that an imported
+//! model can be trained, or frozen and compiled like any other.
+//!
+//! ```no_run
+//! use nnc_onnx::{Options, import};
+//!
+//! let imported = import("model.onnx".as_ref(), &Options::default())?;
+//! println!("{}", nnc_ir::Printer::new(&imported.module));
+//! # Ok::<(), nnc_onnx::ImportError>(())
+//! ```
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`proto`] | the messages of the file format |
+//! | [`elem`] | element types, and which IR type carries each |
+//! | `data` | tensors of a file, or in files beside it |
+//! | `walk`, `cx` | the walk over a graph; a node as an operator's function sees it |
+//! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
+//! | `survey` | operators that the table lacks, all at once |
+//! | `ops` | the table |
+
+mod cx;
+mod data;
+pub mod elem;
+mod fault;
+mod import;
+mod ops;
+pub mod proto;
+mod shape_int;
+mod survey;
+mod value;
+mod walk;
+
+pub use elem::ElemType;
+pub use fault::{ImportError, Unsupported};
+pub use import::{Imported, Options, Port, import, import_bytes, read_tensor};
+pub use ops::{Domain, NEWEST_OPSET, operators};

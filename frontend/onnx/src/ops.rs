@@ -1,0 +1,134 @@
+//! The table of operators: one entry each, with the operator sets it is written for.
+//!
+//! A family of operators is a file; its functions compose an operator of the front end's `Tensor` functions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::{RangeFrom, RangeInclusive};
+use std::sync::OnceLock;
+
+use nnc_frontend::Tensor;
+
+use crate::cx::Cx;
+use crate::fault::Fault;
+use crate::value::Value;
+
+/// The newest operator set of `ai.onnx` that the table was written against.
+pub const NEWEST_OPSET: i64 = 28;
+
+/// What a node gives: one value an output; surplus ones are dropped.
+pub(crate) type Outcome = Result<Vec<Value>, Fault>;
+
+/// A set of operators with versions of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Domain {
+    /// `ai.onnx`, written as nothing.
+    Onnx,
+    /// `ai.onnx.ml`.
+    Ml,
+    /// `ai.onnx.preview`.
+    Preview,
+    /// `ai.onnx.preview.training`.
+    Training,
+    /// `com.microsoft`: what ONNX Runtime adds.
+    Microsoft,
+}
+
+impl Domain {
+    /// The domain of a name in a file.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "" | "ai.onnx" => Some(Self::Onnx),
+            "ai.onnx.ml" => Some(Self::Ml),
+            "ai.onnx.preview" => Some(Self::Preview),
+            "ai.onnx.preview.training" | "ai.onnx.training" => Some(Self::Training),
+            "com.microsoft" => Some(Self::Microsoft),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Domain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Onnx => "ai.onnx",
+            Self::Ml => "ai.onnx.ml",
+            Self::Preview => "ai.onnx.preview",
+            Self::Training => "ai.onnx.preview.training",
+            Self::Microsoft => "com.microsoft",
+        })
+    }
+}
+
+/// An operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) domain: Domain,
+    pub(crate) name: &'static str,
+    /// Operator sets of the domain that the function is written for.
+    pub(crate) opsets: RangeInclusive<i64>,
+    pub(crate) import: fn(&mut Cx<'_>) -> Outcome,
+}
+
+impl Entry {
+    /// The same in another domain.
+    pub(crate) const fn in_domain(mut self, domain: Domain) -> Self {
+        self.domain = domain;
+        self
+    }
+}
+
+/// An operator of `ai.onnx` from an operator set on.
+pub(crate) const fn op(name: &'static str, opsets: RangeFrom<i64>, import: fn(&mut Cx<'_>) -> Outcome) -> Entry {
+    Entry { domain: Domain::Onnx, name, opsets: opsets.start..=i64::MAX, import }
+}
+
+/// An operator of `ai.onnx` in some operator sets.
+#[allow(dead_code, reason = "families come one by one")]
+pub(crate) const fn op_range(
+    name: &'static str,
+    opsets: RangeInclusive<i64>,
+    import: fn(&mut Cx<'_>) -> Outcome,
+) -> Entry {
+    Entry { domain: Domain::Onnx, name, opsets, import }
+}
+
+/// One output.
+pub(crate) fn one(tensor: Tensor) -> Outcome {
+    Ok(vec![tensor.into()])
+}
+
+/// Several outputs.
+#[allow(dead_code, reason = "families come one by one")]
+pub(crate) fn many(tensors: impl IntoIterator<Item = Tensor>) -> Outcome {
+    Ok(tensors.into_iter().map(Value::from).collect())
+}
+
+mod leaf;
+
+/// Every family of the table.
+const FAMILIES: &[&[Entry]] = &[leaf::OPS];
+
+/// The entry of an operator in an operator set of its domain.
+pub(crate) fn find(domain: Domain, name: &str, opset: i64) -> Option<&'static Entry> {
+    static TABLE: OnceLock<HashMap<(Domain, &'static str), Vec<&'static Entry>>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| {
+        let mut table: HashMap<_, Vec<_>> = HashMap::new();
+        for entry in FAMILIES.iter().copied().flatten() {
+            table.entry((entry.domain, entry.name)).or_default().push(entry);
+        }
+        table
+    });
+    table.get(&(domain, name))?.iter().copied().find(|entry| entry.opsets.contains(&opset))
+}
+
+/// Every operator of the table: domain, name, first and last operator set (`None`: the newest), in alphabetic order.
+pub fn operators() -> Vec<(Domain, &'static str, i64, Option<i64>)> {
+    let describe = |entry: &Entry| {
+        let last = Some(*entry.opsets.end()).filter(|&last| last != i64::MAX);
+        (entry.domain, entry.name, *entry.opsets.start(), last)
+    };
+    let mut operators: Vec<_> = FAMILIES.iter().copied().flatten().map(describe).collect();
+    operators.sort();
+    operators
+}

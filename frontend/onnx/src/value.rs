@@ -1,0 +1,99 @@
+//! What the names of an ONNX graph stand for while it is imported.
+
+use std::rc::Rc;
+
+use nnc_frontend::{Parameter, Tensor};
+use nnc_ir::{DType, TensorData};
+
+use crate::elem::ElemType;
+use crate::shape_int::ShapeInt;
+
+/// What a name stands for.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// A tensor.
+    Tensor(TensorValue),
+    /// A list whose length is known.
+    Sequence(Vec<Value>),
+    /// Something, or nothing.
+    Optional(Option<Box<Value>>),
+    /// Strings, which exist while importing only.
+    Strings(Rc<StringTensor>),
+}
+
+/// A tensor with what the importer knows of it beyond its type.
+#[derive(Clone)]
+pub(crate) struct TensorValue {
+    pub(crate) source: Source,
+    /// ONNX's element type; the IR's may have more values.
+    pub(crate) elem: ElemType,
+    /// The elements, in row-major order, where they follow from extents.
+    pub(crate) ints: Option<Rc<[ShapeInt]>>,
+}
+
+/// Where the elements of a tensor come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    /// A tensor of the trace, or concrete data.
+    Tensor(Tensor),
+    /// A weight of the model, which becomes a parameter of the function when something is computed from it.
+    Weight(Rc<Weight>),
+    /// [`TensorValue::ints`] alone, in a tensor of this shape (rank 0 or 1).
+    Ints {
+        /// Extents.
+        shape: Vec<usize>,
+    },
+}
+
+/// A floating-point tensor of the model that can be trained.
+pub(crate) struct Weight {
+    pub(crate) name: String,
+    pub(crate) parameter: Parameter,
+}
+
+/// A tensor of strings.
+#[derive(Debug)]
+pub(crate) struct StringTensor {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) elements: Vec<Vec<u8>>,
+}
+
+impl Value {
+    /// A tensor of an element type that the IR does not have, in its carrier.
+    pub(crate) fn with_elem(tensor: Tensor, elem: ElemType) -> Self {
+        Self::Tensor(TensorValue { source: Source::Tensor(tensor), elem, ints: None })
+    }
+
+    /// Integers that follow from extents: a vector, or a scalar if `shape` is empty.
+    pub(crate) fn ints(ints: Vec<ShapeInt>, shape: Vec<usize>, elem: ElemType) -> Self {
+        let known: Option<Vec<i64>> = ints.iter().map(ShapeInt::known).collect();
+        if let Some(known) = known {
+            let dtype = elem.carrier().unwrap_or(DType::I64);
+            return Self::with_elem(Tensor::from_data(TensorData::from_integers(dtype, shape, known)), elem);
+        }
+        Self::Tensor(TensorValue { source: Source::Ints { shape }, elem, ints: Some(ints.into()) })
+    }
+}
+
+impl From<Tensor> for Value {
+    fn from(tensor: Tensor) -> Self {
+        let elem = ElemType::of(tensor.dtype());
+        Self::with_elem(tensor, elem)
+    }
+}
+
+impl TensorValue {
+    /// The elements, if they are known while importing.
+    pub(crate) fn known(&self) -> Option<TensorData> {
+        match &self.source {
+            Source::Tensor(tensor) => tensor.data().ok(),
+            Source::Weight(weight) => Some(weight.parameter.data()),
+            Source::Ints { .. } => None,
+        }
+    }
+
+    /// Whether an earlier fault keeps the tensor from having a value.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        matches!(&self.source, Source::Tensor(tensor) if tensor.is_poisoned())
+    }
+}

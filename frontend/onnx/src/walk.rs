@@ -1,0 +1,439 @@
+//! The walk over a graph: names, scopes, nested graphs, calls of functions, and the faults met on the way.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use nnc_frontend::trace::{Trace, place};
+use nnc_frontend::{Parameter, Tensor, tensor};
+use nnc_ir::{DType, Diagnostic, Location, TensorData};
+
+use crate::cx::Cx;
+use crate::data::{Stored, TensorReader};
+use crate::elem::ElemType;
+use crate::fault::Fault;
+use crate::ops::{self, Domain};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto};
+use crate::shape_int::ShapeInt;
+use crate::value::{Source, StringTensor, TensorValue, Value, Weight};
+
+/// How deep calls of functions and nested graphs may go.
+const MAX_DEPTH: usize = 64;
+
+/// Attributes that a function was called with, by name.
+pub(crate) type Attributes = HashMap<String, AttributeProto>;
+
+/// Names of model inputs.
+type Inputs = BTreeSet<Rc<str>>;
+
+/// Versions of the operators, by domain.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Opsets(HashMap<Domain, i64>);
+
+impl Opsets {
+    pub(crate) fn new(imports: &[OperatorSetIdProto]) -> Self {
+        let known = imports.iter().filter_map(|import| Some((Domain::from_name(import.domain())?, import.version())));
+        Self(known.collect())
+    }
+
+    /// The version of a domain. One that a file leaves out is taken as version 1, as ONNX does.
+    pub(crate) fn version(&self, domain: Domain) -> i64 {
+        self.0.get(&domain).copied().unwrap_or(1)
+    }
+}
+
+/// Which function: domain, name, overload.
+pub(crate) type FunctionKey = (String, String, String);
+
+/// The function that a node would call.
+pub(crate) fn function_key(node: &NodeProto) -> FunctionKey {
+    (normal_domain(node.domain()), node.op_type().to_string(), node.overload().to_string())
+}
+
+/// `ai.onnx` is written in two ways.
+pub(crate) fn normal_domain(domain: &str) -> String {
+    if domain == "ai.onnx" { String::new() } else { domain.to_string() }
+}
+
+/// A name with what it stands for and the model inputs it was computed from.
+#[derive(Clone)]
+struct Named {
+    value: Value,
+    from: Rc<Inputs>,
+}
+
+/// The names of one graph.
+#[derive(Default)]
+struct Scope {
+    names: HashMap<String, Named>,
+    /// Whether names that are not here are looked up in the scope below: not in a function's body.
+    sees_outer: bool,
+}
+
+/// What the nodes of a graph or function share.
+struct Frame {
+    opsets: Rc<Opsets>,
+    attributes: Rc<Attributes>,
+    /// What comes before node names in messages: the function's name.
+    path: Rc<str>,
+}
+
+/// The state of an import.
+pub(crate) struct Walker<'a> {
+    pub(crate) trace: &'a Trace,
+    pub(crate) reader: &'a TensorReader,
+    file: Arc<str>,
+    functions: &'a HashMap<FunctionKey, FunctionProto>,
+    scopes: RefCell<Vec<Scope>>,
+    frames: RefCell<Vec<Frame>>,
+    /// For each node under way, the model inputs read so far.
+    touched: RefCell<Vec<Inputs>>,
+    needs: RefCell<BTreeSet<String>>,
+    depth: Cell<usize>,
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(
+        trace: &'a Trace,
+        reader: &'a TensorReader,
+        file: Arc<str>,
+        functions: &'a HashMap<FunctionKey, FunctionProto>,
+        opsets: Opsets,
+    ) -> Self {
+        let frame = Frame { opsets: Rc::new(opsets), attributes: Rc::default(), path: Rc::from("") };
+        Self {
+            trace,
+            reader,
+            file,
+            functions,
+            scopes: RefCell::new(vec![Scope::default()]),
+            frames: RefCell::new(vec![frame]),
+            touched: RefCell::default(),
+            needs: RefCell::default(),
+            depth: Cell::new(0),
+        }
+    }
+
+    /// Model inputs whose values were asked for.
+    pub(crate) fn needs(&self) -> BTreeSet<String> {
+        self.needs.borrow().clone()
+    }
+
+    /// A place in the model.
+    pub(crate) fn location(&self, what: &str) -> Location {
+        Location::at(self.file.clone(), 0, 0).in_scope(Some(Arc::from(what)))
+    }
+
+    /// Makes `name` stand for a value that is computed from `inputs` of the model.
+    pub(crate) fn bind(&self, name: &str, value: Value, inputs: &[&str]) {
+        let from = Rc::new(inputs.iter().map(|&input| Rc::from(input)).collect());
+        self.bind_named(name, Named { value, from });
+    }
+
+    fn bind_named(&self, name: &str, named: Named) {
+        let mut scopes = self.scopes.borrow_mut();
+        let scope = scopes.last_mut().expect("a walk has a scope");
+        scope.names.insert(name.to_string(), named);
+    }
+
+    fn find(&self, name: &str) -> Option<Named> {
+        let scopes = self.scopes.borrow();
+        for scope in scopes.iter().rev() {
+            if let Some(named) = scope.names.get(name) {
+                return Some(named.clone());
+            }
+            if !scope.sees_outer {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// What a name stands for; remembered as read by the node under way.
+    pub(crate) fn lookup(&self, name: &str) -> Option<Value> {
+        let named = self.find(name)?;
+        if let Some(touched) = self.touched.borrow_mut().last_mut() {
+            touched.extend(named.from.iter().cloned());
+        }
+        Some(named.value)
+    }
+
+    /// A tensor of the model: floating-point ones are weights, all others are known data.
+    ///
+    /// Scalars are no weights: they are settings (an epsilon, a scale) that nobody trains.
+    pub(crate) fn weight_or_data(&self, name: &str, elem: ElemType, data: TensorData) -> Value {
+        let is_weight = elem.is_exact() && data.dtype.is_float() && !data.shape.is_empty() && !name.is_empty();
+        if !is_weight {
+            return Value::with_elem(Tensor::from_data(data), elem);
+        }
+        let weight = Weight { name: name.to_string(), parameter: Parameter::from_data(data) };
+        Value::Tensor(TensorValue { source: Source::Weight(Rc::new(weight)), elem, ints: None })
+    }
+
+    /// The tensor of a value; a weight becomes a parameter.
+    pub(crate) fn tensor(&self, value: &TensorValue) -> Tensor {
+        match &value.source {
+            Source::Tensor(tensor) => tensor.clone(),
+            Source::Weight(weight) => self.trace.parameter(&weight.name, &weight.parameter),
+            Source::Ints { shape } => {
+                let ints = value.ints.as_deref().unwrap_or_default();
+                let dtype = value.elem.carrier().unwrap_or(DType::I64);
+                let parts: Vec<Tensor> = ints.iter().map(|int| extent_tensor(int, dtype)).collect();
+                let vector = Tensor::stack(&parts, 0);
+                if shape.is_empty() { vector.squeeze(0) } else { vector }
+            }
+        }
+    }
+
+    /// Binds the constants of a graph. `skip` are names that something else gives.
+    pub(crate) fn bind_initializers(&self, graph: &GraphProto, skip: &dyn Fn(&str) -> bool) {
+        for proto in &graph.initializer {
+            let name = proto.name();
+            if !skip(name) {
+                self.bind_stored(name, self.reader.read(proto));
+            }
+        }
+        for proto in &graph.sparse_initializer {
+            let name = proto.values.as_ref().map_or("", |values| values.name());
+            if !skip(name) {
+                self.bind_stored(name, self.reader.read_sparse(proto));
+            }
+        }
+    }
+
+    fn bind_stored(&self, name: &str, stored: Result<Stored, String>) {
+        let value = match stored {
+            Ok(Stored::Numbers { elem, data }) => self.weight_or_data(name, elem, data),
+            Ok(Stored::Strings { shape, elements }) => Value::Strings(Rc::new(StringTensor { shape, elements })),
+            Err(message) => {
+                let location = self.location(&format!("initializer `{name}`"));
+                Value::from(tensor::record(Diagnostic::new(location, message)))
+            }
+        };
+        self.bind(name, value, &[]);
+    }
+
+    /// Imports nodes in order.
+    pub(crate) fn nodes(&self, nodes: &[NodeProto]) {
+        for (idx, node) in nodes.iter().enumerate() {
+            self.node(node, idx, nodes);
+        }
+    }
+
+    fn node(&self, node: &NodeProto, idx: usize, nodes: &[NodeProto]) {
+        let path = self.frames.borrow().last().expect("a walk has a frame").path.clone();
+        let what = format!("{path}{}", describe(node, idx));
+        let location = self.location(&what);
+        self.touched.borrow_mut().push(Inputs::new());
+        let guard = place(location.clone());
+        let before = self.trace.n_faults();
+        let outcome = self.outcome(node, nodes);
+        let outputs = match outcome {
+            Ok(outputs) => outputs,
+            Err(fault) => {
+                let poisoned = match self.diagnose(fault, &location) {
+                    Some(diagnostic) => tensor::record(diagnostic),
+                    // The fault that caused this one is on record; anything poisoned stands for it.
+                    None => poisoned_by_earlier(),
+                };
+                vec![Value::from(poisoned); node.output.len()]
+            }
+        };
+        drop(guard);
+        let touched = self.touched.borrow_mut().pop().expect("pushed above");
+        if let Some(outer) = self.touched.borrow_mut().last_mut() {
+            outer.extend(touched.iter().cloned());
+        }
+        let from = Rc::new(touched);
+        let n_given = outputs.len();
+        for (name, value) in node.output.iter().zip(outputs) {
+            if name.is_empty() {
+                continue;
+            }
+            if self.scopes.borrow().last().is_some_and(|scope| scope.names.contains_key(name)) {
+                let message = format!("output `{name}` is defined twice");
+                tensor::record(Diagnostic::new(location.clone(), message));
+                continue;
+            }
+            self.bind_named(name, Named { value, from: from.clone() });
+        }
+        for (position, name) in node.output.iter().enumerate().skip(n_given).filter(|(_, name)| !name.is_empty()) {
+            let poisoned = if self.trace.n_faults() == before {
+                let message =
+                    format!("output {position} `{name}` of operator {}, which gives {n_given}", node.op_type());
+                tensor::record(Diagnostic::new(location.clone(), message))
+            } else {
+                poisoned_by_earlier()
+            };
+            self.bind_named(name, Named { value: poisoned.into(), from: from.clone() });
+        }
+    }
+
+    fn outcome(&self, node: &NodeProto, nodes: &[NodeProto]) -> Result<Vec<Value>, Fault> {
+        let mut inputs = Vec::with_capacity(node.input.len());
+        let mut missing = Vec::new();
+        for name in &node.input {
+            if name.is_empty() {
+                inputs.push(None);
+                continue;
+            }
+            match self.lookup(name) {
+                Some(value) => inputs.push(Some(value)),
+                None => missing.push(name),
+            }
+        }
+        if let Some(name) = missing.first() {
+            let later = nodes.iter().position(|other| other.output.contains(name));
+            return Err(Fault::Invalid(match later {
+                Some(other) => format!(
+                    "input `{name}` is an output of {}, which does not come before this node: the nodes are in a cycle or not in topological order",
+                    describe(&nodes[other], other)
+                ),
+                None => format!("input `{name}`, which nothing gives"),
+            }));
+        }
+        let poisoned = |value: &Option<Value>| matches!(value, Some(Value::Tensor(value)) if value.is_poisoned());
+        if inputs.iter().any(poisoned) {
+            return Err(Fault::Reported);
+        }
+        let (opsets, attributes) = {
+            let frames = self.frames.borrow();
+            let frame = frames.last().expect("a walk has a frame");
+            (frame.opsets.clone(), frame.attributes.clone())
+        };
+        let domain = Domain::from_name(node.domain());
+        let opset = domain.map_or(0, |domain| opsets.version(domain));
+        let mut cx = Cx::new(self, node, inputs, opset, attributes);
+        // A model's own function stands before the operator of its name.
+        if let Some(function) = self.functions.get(&function_key(node)) {
+            return self.call(function, &cx);
+        }
+        match domain.and_then(|domain| ops::find(domain, node.op_type(), opset)) {
+            Some(entry) => (entry.import)(&mut cx),
+            None => Err(Fault::Unsupported(format!("operator `{}` of `{}` {opset}", node.op_type(), node.domain()))),
+        }
+    }
+
+    /// The diagnostic of a fault, or `None` if it is reported already.
+    fn diagnose(&self, fault: Fault, location: &Location) -> Option<Diagnostic> {
+        let diagnostic = match fault {
+            Fault::Invalid(message) => Diagnostic::new(location.clone(), message),
+            Fault::Unsupported(message) => Diagnostic::new(location.clone(), format!("not supported: {message}")),
+            Fault::Reported => return None,
+            Fault::NeedsValue { input, name } => {
+                let from: Vec<Rc<str>> =
+                    self.find(&name).map(|named| named.from.iter().cloned().collect()).unwrap_or_default();
+                let mut needs = self.needs.borrow_mut();
+                needs.extend(from.iter().map(|input| input.to_string()));
+                let inputs: Vec<String> = from.iter().map(|input| format!("`{input}`")).collect();
+                let message = format!("the value of input {input} `{name}` must be known when the model is imported");
+                let hint = match inputs.as_slice() {
+                    [] => "bind the symbolic dimensions it follows from".to_string(),
+                    inputs => format!(
+                        "it is computed from {}: give the value, or bind the symbolic dimensions it follows from",
+                        inputs.join(", ")
+                    ),
+                };
+                Diagnostic::new(location.clone(), message).note(hint)
+            }
+        };
+        Some(diagnostic)
+    }
+
+    fn enter(&self) -> Result<Depth<'_>, Fault> {
+        if self.depth.get() >= MAX_DEPTH {
+            return Err(Fault::Invalid(format!(
+                "graphs and functions are nested more than {MAX_DEPTH} deep, or without end"
+            )));
+        }
+        self.depth.set(self.depth.get() + 1);
+        Ok(Depth(&self.depth))
+    }
+
+    /// Imports a nested graph: `inputs` are its inputs, outer names are visible.
+    pub(crate) fn subgraph(&self, graph: &GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Fault> {
+        let _depth = self.enter()?;
+        if graph.input.len() != inputs.len() {
+            return Err(Fault::Invalid(format!(
+                "graph `{}` takes {} inputs, expected {}",
+                graph.name(),
+                graph.input.len(),
+                inputs.len()
+            )));
+        }
+        self.scopes.borrow_mut().push(Scope { names: HashMap::new(), sees_outer: true });
+        for (info, value) in graph.input.iter().zip(inputs) {
+            self.bind(info.name(), value, &[]);
+        }
+        self.bind_initializers(graph, &|_| false);
+        self.nodes(&graph.node);
+        let outputs = graph.output.iter().map(|info| self.result(info.name())).collect();
+        self.scopes.borrow_mut().pop();
+        outputs
+    }
+
+    /// What a graph gives under `name`.
+    pub(crate) fn result(&self, name: &str) -> Result<Value, Fault> {
+        self.lookup(name).ok_or_else(|| Fault::Invalid(format!("output `{name}`, which nothing gives")))
+    }
+
+    fn call(&self, function: &FunctionProto, cx: &Cx<'_>) -> Result<Vec<Value>, Fault> {
+        let _depth = self.enter()?;
+        let mut attributes: Attributes = HashMap::new();
+        for attribute in &function.attribute_proto {
+            attributes.insert(attribute.name().to_string(), attribute.clone());
+        }
+        for (name, attribute) in cx.attributes() {
+            attributes.insert(name.to_string(), attribute.clone());
+        }
+        let mut scope = Scope::default();
+        for (position, name) in function.input.iter().enumerate() {
+            if cx.has(position) {
+                // What a function reads counts as read by the node that calls it.
+                let named = Named { value: cx.value(position)?, from: Rc::default() };
+                scope.names.insert(name.clone(), named);
+            }
+        }
+        let path = Rc::from(format!("function `{}`: ", function.name()));
+        let frame =
+            Frame { opsets: Rc::new(Opsets::new(&function.opset_import)), attributes: Rc::new(attributes), path };
+        self.scopes.borrow_mut().push(scope);
+        self.frames.borrow_mut().push(frame);
+        self.nodes(&function.node);
+        let outputs = function.output.iter().take(cx.n_outputs()).map(|name| self.result(name)).collect();
+        self.frames.borrow_mut().pop();
+        self.scopes.borrow_mut().pop();
+        outputs
+    }
+}
+
+/// Leaves a nested graph or function when dropped.
+struct Depth<'a>(&'a Cell<usize>);
+
+impl Drop for Depth<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// What a node is called in messages.
+pub(crate) fn describe(node: &NodeProto, idx: usize) -> String {
+    match node.name() {
+        "" => format!("node #{idx} ({})", node.op_type()),
+        name => format!("node `{name}` ({})", node.op_type()),
+    }
+}
+
+/// A tensor that stands for a fault which is on record.
+fn poisoned_by_earlier() -> Tensor {
+    Tensor::poisoned(Rc::new(Diagnostic::new(Location::unknown(), "an earlier fault")))
+}
+
+/// An integer as a scalar tensor. A symbolic extent is counted: the sum of as many ones.
+fn extent_tensor(int: &ShapeInt, dtype: DType) -> Tensor {
+    match int {
+        ShapeInt::Known(value) => Tensor::from_data(TensorData::from_integers(dtype, vec![], [*value])),
+        ShapeInt::Symbolic(dim) => Tensor::ones([dim.clone()]).to_dtype(dtype).sum(..),
+    }
+}

@@ -45,6 +45,8 @@ pub struct Imported {
     pub opset: i64,
     /// The program that wrote the model, as far as the file says.
     pub producer: String,
+    /// Further facts that the model carries: a vocabulary, the names of classes.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// An input or output of a model.
@@ -120,7 +122,9 @@ pub fn import_bytes(bytes: &[u8], base: Option<&Path>, name: &str, options: &Opt
         Ok(module) => {
             let words = [model.producer_name(), model.producer_version()];
             let producer = words.join(" ").trim().to_string();
-            Ok(Imported { module, inputs, outputs, opset, producer })
+            let facts = model.metadata_props.iter();
+            let metadata = facts.map(|entry| (entry.key().to_string(), entry.value().to_string())).collect();
+            Ok(Imported { module, inputs, outputs, opset, producer, metadata })
         }
         Err(error) => Err(ImportError { diagnostics: error.diagnostics, needs, ..ImportError::default() }),
     }

@@ -26,6 +26,7 @@ mod movement;
 mod order;
 mod print;
 mod reduce;
+mod scatter;
 mod tensors;
 
 pub use arith::{Operand, ToOperand, where_};

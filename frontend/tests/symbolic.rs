@@ -47,6 +47,13 @@ fn indexing_beside_the_symbol() {
     check(&[4, 5], |x, y| x.gather(1, &y.unsqueeze(1)));
     check(&[4, 5], |x, y| x.zeros_like().scatter_add(1, &y.unsqueeze(1), &x.index((.., ..1))));
     check(&[4, 5], |x, y| x.index_select(0, &y.clamp(None, 3.0).long()));
+    check(&[4, 5], |x, y| x.index_select(0, &(y.clamp(None, 3.0).long() - 4)));
+    check(&[4, 5], |x, y| x.gather_nd(0, &(y.clamp(None, 3.0).long() - 4).unsqueeze(1)));
+    check(&[4, 5], |x, y| x.gather_nd(1, &y.unsqueeze(1)));
+    check(&[4, 3, 5], |x, y| x.transpose(0, 1).gather_nd(0, &y.clamp(None, 2.0).long().index(..2).unsqueeze(1)));
+    check(&[4, 5], |x, y| {
+        x.scatter_nd(&(y.clamp(None, 3.0).long() - 4).unsqueeze(1), &x.exp(), nnc_ir::ops::Combiner::Add)
+    });
 }
 
 #[test]

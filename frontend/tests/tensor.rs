@@ -2,6 +2,7 @@
 
 use nnc_frontend::prelude::*;
 use nnc_frontend::tensor::einsum;
+use nnc_ir::ops::Combiner;
 
 /// The tensors that the cases are about.
 struct Operands {
@@ -481,9 +482,42 @@ tensor([[-1.0000,  1.0000,  4.0000],
     shows(x.scatter_add(1, &idx.index(..1), &x.index(..1)), "\
 tensor([[-1.0000,  1.0000,  4.0000],
         [ 0.5000,  4.0000, -0.2500]])");
+    shows(x.scatter_reduce(1, &idx, &x, Combiner::Multiply), "\
+tensor([[-2.0000, -6.0000,  3.0000],
+        [-0.1250,  8.0000, -0.2500]])");
+    shows(x.scatter_reduce(1, &idx, &x, Combiner::Minimum), "\
+tensor([[-2.0000, -2.0000,  1.0000],
+        [-0.2500,  0.5000, -0.2500]])");
+    shows(x.scatter_reduce(1, &idx, &x, Combiner::Maximum), "\
+tensor([[ 1.0000,  3.0000,  3.0000],
+        [ 0.5000,  4.0000, -0.2500]])");
     shows(x.scatter(1, &Tensor::stack(&[&t, &b], 0), &m.index(..2)), "\
 tensor([[ 2.0000, -2.0000,  1.0000],
         [ 4.0000,  3.0000, -0.2500]])");
+}
+
+#[test]
+#[rustfmt::skip]
+fn vectors_of_positions() {
+    let Operands { i, x, .. } = operands();
+    let of = |values: &[i64], shape: &[usize]| Tensor::from_slice(values).view(shape);
+    // i[[0, 1], [2, -1]], and with the batch paired: i[0, 2], i[1, -1].
+    shows(i.gather_nd(0, &of(&[0, 2, 1, -1], &[2, 2])), "\
+tensor([[ 8,  9, 10, 11],
+        [20, 21, 22, 23]])");
+    shows(i.gather_nd(1, &of(&[0, 2, -1, 3], &[2, 2])), "tensor([ 2, 23])");
+    shows(i.gather_nd(2, &of(&[0, 1, 2, 3, -1, -2], &[2, 3, 1])), "\
+tensor([[ 0,  5, 10],
+        [15, 19, 22]])");
+    let rows = Tensor::from_slice(&[10f32, 20.0, 30.0]).view([1, 3]);
+    shows(x.scatter_nd(&of(&[-1], &[1, 1]), &rows, Combiner::Add), "\
+tensor([[ 1.0000, -2.0000,  3.0000],
+        [10.5000, 24.0000, 29.7500]])");
+    // What lies outside is dropped; of several the last stays.
+    let updates = Tensor::from_slice(&[7f32, 8.0, 9.0]);
+    shows(x.scatter_nd(&of(&[0, 0, 0, 3, 0, -3], &[3, 2]), &updates, Combiner::Assign), "\
+tensor([[ 9.0000, -2.0000,  3.0000],
+        [ 0.5000,  4.0000, -0.2500]])");
 }
 
 #[test]

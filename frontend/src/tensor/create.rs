@@ -84,6 +84,15 @@ impl Tensor {
         Tensor::iota(DType::I64, Shape(vec![end.into()]), 0)
     }
 
+    /// An extent as an `i64` scalar. A symbolic one is counted when the program runs.
+    #[track_caller]
+    pub fn extent(extent: &Dim) -> Tensor {
+        match extent.as_const() {
+            Some(extent) => Tensor::scalar(extent as i64),
+            None => Tensor::arange(extent.clone()).ones_like().sum(..),
+        }
+    }
+
     /// Numbers that count along dimension `dim`.
     #[track_caller]
     pub(crate) fn iota(dtype: DType, shape: Shape, dim: usize) -> Tensor {

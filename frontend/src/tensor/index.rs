@@ -1,8 +1,8 @@
-//! Indexing: `x[...]` of PyTorch as [`Tensor::index`], and `gather`, `scatter_add`, `index_select`.
+//! Reading by position: `x[...]` of PyTorch as [`Tensor::index`], and `gather`, `gather_nd`, `index_select`.
 
 use std::ops::{Range, RangeFrom, RangeFull, RangeInclusive, RangeTo};
 
-use nnc_ir::ops::{Combiner, GatherAttrs, ScatterAttrs};
+use nnc_ir::ops::GatherAttrs;
 use nnc_ir::{DType, Dim, Op, Shape, TensorType};
 
 use super::arith::{broadcast_shape, stretch};
@@ -232,21 +232,6 @@ impl Tensor {
         apply(Op::Gather(attrs), &[self, index])
     }
 
-    /// Adds each row of `rows` to the row of this matrix that the vector `index` names, in order.
-    #[track_caller]
-    pub(crate) fn add_rows(&self, index: &Tensor, rows: &Tensor) -> Tensor {
-        let attrs = ScatterAttrs {
-            update_window_dims: vec![1],
-            inserted_window_dims: vec![0],
-            input_batching_dims: Vec::new(),
-            scatter_indices_batching_dims: Vec::new(),
-            scatter_dims_to_operand_dims: vec![0],
-            index_vector_dim: 1,
-            combiner: Combiner::Add,
-        };
-        apply(Op::Scatter(attrs), &[self, index, rows])
-    }
-
     /// `torch.gather`: along `dim`, the element at the position that `index` names; elsewhere the same position. `index`
     /// has as many dimensions as `self`, no larger than it but for `dim`.
     #[track_caller]
@@ -278,17 +263,65 @@ impl Tensor {
         apply(Op::Gather(attrs), &[self, index])
     }
 
-    /// `torch.scatter_add`: adds each element of `source` to the element of `self` that `index` names along `dim`, in
-    /// row-major order of `index`.
+    /// The slices that vectors of positions name: `gather_nd` of TensorFlow. The last dimension of `indices`, of a known
+    /// extent, holds one position a dimension behind the first `batch_dims`, which both have in common; what is left of
+    /// `self` comes behind the other dimensions of `indices`. Negative positions count from the end.
+    ///
+    /// ```
+    /// # use nnc_frontend::prelude::*;
+    /// let x = Tensor::arange(12).view([3, 4]);
+    /// let rows = Tensor::from_slice(&[2i64, -3]).view([2, 1]);
+    /// assert_eq!(x.gather_nd(0, &rows).to_array_i64()?.as_slice(), Some(&[8, 9, 10, 11, 0, 1, 2, 3][..]));
+    /// let elements = Tensor::from_slice(&[2i64, 1, 0, 3]).view([2, 2]);
+    /// assert_eq!(x.gather_nd(0, &elements).to_array_i64()?.as_slice(), Some(&[9, 3][..]));
+    /// # Ok::<(), nnc_ir::Diagnostic>(())
+    /// ```
     #[track_caller]
-    pub fn scatter_add(&self, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        scatter("scatter_add", Combiner::Add, self, dim, index, source)
+    pub fn gather_nd(&self, batch_dims: usize, indices: &Tensor) -> Tensor {
+        let (ty, index_ty) = (live!(self), live!(indices));
+        let depth = sound!(check_vectors("gather_nd", &ty, batch_dims, &index_ty));
+        let addressed: Vec<usize> = (batch_dims..batch_dims + depth).collect();
+        let (symbolic, windows): (Vec<usize>, Vec<usize>) =
+            (batch_dims + depth..ty.rank()).partition(|&dim| ty.shape[dim].as_const().is_none());
+        // A window has a known size, so a symbolic dimension becomes one of the batch: in front of the others.
+        let mut stretched: Vec<Dim> = symbolic.iter().map(|&dim| ty.shape[dim].clone()).collect();
+        stretched.extend(index_ty.shape.dims().iter().cloned());
+        let indices = stretch(&vectors_from_front(indices, &ty, &addressed), &Shape(stretched));
+        let n_batch = symbolic.len() + index_ty.rank() - 1;
+        let mut attrs = GatherAttrs {
+            offset_dims: (n_batch..n_batch + windows.len()).collect(),
+            collapsed_slice_dims: addressed.clone(),
+            operand_batching_dims: symbolic.iter().copied().chain(0..batch_dims).collect(),
+            start_indices_batching_dims: (0..symbolic.len() + batch_dims).collect(),
+            start_index_map: addressed,
+            index_vector_dim: n_batch,
+            slice_sizes: vec![1; ty.rank()],
+        };
+        for &dim in &windows {
+            attrs.slice_sizes[dim] = ty.shape[dim].as_const().expect("symbolic dimensions are batch dimensions");
+        }
+        let gathered = apply(Op::Gather(attrs), &[self, &indices]);
+        let mut permutation: Vec<usize> = (symbolic.len()..n_batch).collect();
+        permutation.extend((batch_dims + depth..ty.rank()).map(|dim| {
+            let place = |dims: &[usize]| dims.iter().position(|&other| other == dim);
+            place(&symbolic).or_else(|| Some(n_batch + place(&windows)?)).expect("every dimension is one or the other")
+        }));
+        gathered.permute(permutation)
     }
 
-    /// `torch.scatter`: puts each element of `source` where `index` names along `dim`; of several the last stays.
+    /// Integers as positions counted from the front of a dimension of this extent: negative ones count from the end.
     #[track_caller]
-    pub fn scatter(&self, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
-        scatter("scatter", Combiner::Assign, self, dim, index, source)
+    pub fn positions_in(&self, extent: &Dim) -> Tensor {
+        let ty = live!(self);
+        let counts = matches!(trace::defining_op(self), Some(Op::Iota(_)));
+        if counts || !ty.dtype.is_signed() {
+            return self.clone();
+        }
+        let from_end = match extent.as_const() {
+            Some(extent) => self + extent as i64,
+            None => self.long() + Tensor::extent(extent),
+        };
+        where_(&self.lt(0), from_end, self)
     }
 
     /// The lower triangle of the last two dimensions, up to the diagonal `diagonal`; zeros elsewhere.
@@ -306,7 +339,7 @@ impl Tensor {
 
 /// The rules that `gather` and `scatter` along one dimension share.
 #[track_caller]
-fn check_along(what: &str, ty: &TensorType, dim: usize, index: &TensorType) -> Result<(), Tensor> {
+pub(super) fn check_along(what: &str, ty: &TensorType, dim: usize, index: &TensorType) -> Result<(), Tensor> {
     if !index.dtype.is_int() {
         return Err(fault(format!("{what}: the index is {index}, expected an integer type")));
     }
@@ -327,7 +360,7 @@ fn check_along(what: &str, ty: &TensorType, dim: usize, index: &TensorType) -> R
 
 /// The full coordinates of what `index` names along `dim`: a last dimension that holds one component a dimension.
 #[track_caller]
-fn coordinates(index: &Tensor, dim: usize) -> Tensor {
+pub(super) fn coordinates(index: &Tensor, dim: usize) -> Tensor {
     let ty = live!(index);
     let mut components = Vec::with_capacity(ty.rank());
     for other in 0..ty.rank() {
@@ -335,29 +368,6 @@ fn coordinates(index: &Tensor, dim: usize) -> Tensor {
         components.push(component);
     }
     Tensor::stack(&components, -1)
-}
-
-#[track_caller]
-fn scatter(what: &str, combiner: Combiner, operand: &Tensor, dim: i64, index: &Tensor, source: &Tensor) -> Tensor {
-    let (ty, index_ty, source_ty) = (live!(operand), live!(index), live!(source));
-    let dim = sound!(resolve_dim(what, dim, &ty));
-    sound!(check_along(what, &ty, dim, &index_ty));
-    if source_ty != index_ty.with_dtype(ty.dtype) {
-        return fault(format!("{what}: the source is {source_ty}, expected {}", index_ty.with_dtype(ty.dtype)));
-    }
-    let others: Vec<usize> = (0..ty.rank()).filter(|&other| other != dim).collect();
-    let aligned = others.iter().all(|&other| ty.shape[other] == index_ty.shape[other]);
-    let attrs = ScatterAttrs {
-        update_window_dims: Vec::new(),
-        inserted_window_dims: if aligned { vec![dim] } else { (0..ty.rank()).collect() },
-        input_batching_dims: if aligned { others.clone() } else { Vec::new() },
-        scatter_indices_batching_dims: if aligned { others } else { Vec::new() },
-        scatter_dims_to_operand_dims: if aligned { vec![dim] } else { (0..ty.rank()).collect() },
-        index_vector_dim: ty.rank(),
-        combiner,
-    };
-    let index = if aligned { index.clone() } else { coordinates(index, dim) };
-    apply(Op::Scatter(attrs), &[operand, &index, source])
 }
 
 #[track_caller]
@@ -370,17 +380,6 @@ fn triangle(what: &str, x: &Tensor, diagonal: i64, upper: bool) -> Tensor {
     let columns = Tensor::iota(DType::I64, ty.shape.clone(), row_dim + 1);
     let mask = if upper { columns.ge(rows) } else { columns.le(rows) };
     where_(&mask, x, 0)
-}
-
-/// A position counted from the front: negative ones count from the end of an extent that is known.
-#[track_caller]
-fn from_front(index: &Tensor, extent: &Dim) -> Tensor {
-    let ty = live!(index);
-    let counts = matches!(trace::defining_op(index), Some(Op::Iota(_)));
-    match extent.as_const() {
-        Some(extent) if ty.dtype.is_signed() && !counts => where_(&index.lt(0), index + extent as i64, index),
-        _ => index.clone(),
-    }
 }
 
 /// Integer-array indexing: element `b` of the common shape of the index tensors picks the slice at their values.
@@ -439,7 +438,7 @@ fn gather_at(operand: &Tensor, indexed: Vec<(usize, Tensor)>) -> Tensor {
             _ => {
                 attrs.collapsed_slice_dims.push(*dim);
                 attrs.start_index_map.push(*dim);
-                let index = from_front(index, &ty.shape[*dim]).long();
+                let index = index.positions_in(&ty.shape[*dim]).long();
                 components.push(stretch(&index, &batch));
             }
         }
@@ -476,4 +475,49 @@ fn counted_dim(index: &Tensor, common: &Shape) -> Option<usize> {
     let Some(Op::Iota(attrs)) = trace::defining_op(&index.to_tensor()) else { return None };
     // Only a plain vector: its dimension is the last of the common shape.
     (attrs.ty.rank() == 1 && common.dims().last() == Some(&attrs.ty.shape[0])).then(|| common.rank() - 1)
+}
+
+/// The rules that `gather_nd` and `scatter_nd` share: the length of the index vectors.
+#[track_caller]
+pub(super) fn check_vectors(
+    what: &str,
+    ty: &TensorType,
+    batch_dims: usize,
+    indices: &TensorType,
+) -> Result<usize, Tensor> {
+    if !indices.dtype.is_int() {
+        return Err(fault(format!("{what}: the indices are {indices}, expected an integer type")));
+    }
+    let Some(depth) = indices.shape.dims().last().and_then(Dim::as_const).filter(|&depth| depth > 0) else {
+        return Err(fault(format!("{what}: the indices are {indices}, expected a last dimension of known extent")));
+    };
+    if batch_dims >= indices.rank() || batch_dims + depth > ty.rank() {
+        return Err(fault(format!(
+            "{what}: vectors of {depth} positions behind {batch_dims} batch dimensions ({indices}) do not fit {ty}"
+        )));
+    }
+    if let Some(dim) = (0..batch_dims).find(|&dim| ty.shape[dim] != indices.shape[dim]) {
+        return Err(fault(format!("{what}: batch dimension {dim} of the indices {indices} differs from that of {ty}")));
+    }
+    Ok(depth)
+}
+
+/// Vectors of positions, each counted from the front of the dimension that it addresses.
+#[track_caller]
+pub(super) fn vectors_from_front(indices: &Tensor, ty: &TensorType, addressed: &[usize]) -> Tensor {
+    let index_ty = live!(indices);
+    if !index_ty.dtype.is_signed() {
+        return indices.clone();
+    }
+    let known: Option<Vec<i64>> =
+        addressed.iter().map(|&dim| ty.shape[dim].as_const().map(|extent| extent as i64)).collect();
+    let extents = match known {
+        Some(extents) => Tensor::from_slice(&extents),
+        None => {
+            let extents: Vec<Tensor> = addressed.iter().map(|&dim| Tensor::extent(&ty.shape[dim])).collect();
+            Tensor::stack(&extents, 0)
+        }
+    };
+    let indices = indices.long();
+    where_(&indices.lt(0), &indices + extents, &indices)
 }

@@ -8,6 +8,7 @@ use nnc_frontend::trace::{Trace, trace};
 use nnc_frontend::{Tensor, tensor};
 use nnc_ir::{Bindings, Diagnostic, Dim, Location, Module, TensorData, TensorType};
 use prost::Message;
+use prost::bytes::Bytes;
 
 use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
@@ -73,7 +74,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
         ImportError::one(Diagnostic::new(location, error.to_string()))
     })?;
     let base = path.parent().unwrap_or(Path::new(""));
-    import_bytes(&bytes, Some(base), &name, options)
+    import_shared(bytes.into(), Some(base), &name, options)
 }
 
 /// Imports the model in `bytes`. External data are read from directory `base`; `name` stands for the file in messages.
@@ -81,8 +82,13 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
 /// # Errors
 /// As for [`import`].
 pub fn import_bytes(bytes: &[u8], base: Option<&Path>, name: &str, options: &Options) -> Result<Imported, ImportError> {
+    import_shared(Bytes::copy_from_slice(bytes), base, name, options)
+}
+
+fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Options) -> Result<Imported, ImportError> {
     let file: Arc<str> = Arc::from(name);
     let fault = |message: String| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message));
+    // Tensors are slices of the file until they are read: nothing is copied twice.
     let model = ModelProto::decode(bytes).map_err(|error| fault(format!("the file is no ONNX model: {error}")))?;
     let Some(graph) = &model.graph else {
         return Err(fault("the file is no ONNX model: it has no graph".to_string()));

@@ -4,6 +4,7 @@
 //! what values mean is decided where they are used, so that an unknown one is a diagnostic with a place.
 
 use prost::Message;
+use prost::bytes::Bytes;
 
 /// A model: a graph, the operator sets it is written against, functions of its own.
 #[derive(Clone, PartialEq, Message)]
@@ -320,9 +321,9 @@ pub struct TensorProto {
     /// Name.
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
-    /// All elements, little-endian.
-    #[prost(bytes = "vec", optional, tag = "9")]
-    pub raw_data: Option<Vec<u8>>,
+    /// All elements, little-endian: a slice of the file that was decoded.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub raw_data: Option<Bytes>,
     /// Elements of `DOUBLE`, `COMPLEX128`.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,

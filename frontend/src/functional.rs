@@ -15,6 +15,7 @@ mod fold;
 mod interpolate;
 mod loss;
 mod norm;
+mod outline;
 mod pad;
 mod pool;
 mod shuffle;
@@ -40,6 +41,7 @@ pub use loss::{
 };
 pub(crate) use norm::{Momentum, batch_norm_by};
 pub use norm::{Running, batch_norm, group_norm, instance_norm, layer_norm, local_response_norm, rms_norm};
+pub use outline::{Outline, outline};
 pub use pad::pad;
 pub use pool::{
     IntoOutputSize, Windows, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, adaptive_max_pool1d,

@@ -31,7 +31,7 @@ mod control;
 mod frame;
 mod signature;
 
-pub(crate) use control::{Input, Region, push_cond, push_scan, push_while, region, rehearse};
+pub(crate) use control::{Input, Region, push_cond, push_scan, push_while, region, rehearse, splice};
 use frame::Frame;
 pub use signature::{ToTensorType, TraceOutput};
 

@@ -130,6 +130,28 @@ impl Region {
         self.captures.iter().find(|(captured, _)| *captured == outer).map(|&(_, inner)| inner)
     }
 
+    /// The graph by itself, its parameters the body's own inputs and then what was captured, with the captured tensors.
+    ///
+    /// # Errors
+    /// A poisoned tensor, if the body touches buffers: a graph by itself has none.
+    pub(crate) fn into_graph(self, caller: &'static Caller<'static>) -> Result<(Graph, Vec<Tensor>), Tensor> {
+        let location = super::locate(caller);
+        if !self.states.is_empty() {
+            let message = "a computation that is traced by itself uses buffers or random numbers; give them as inputs";
+            let fault = Diagnostic::new(location, message);
+            super::record(&fault);
+            return Err(Tensor::poisoned(Rc::new(fault)));
+        }
+        let own = self.inputs.iter().copied().chain(self.captures.iter().map(|&(_, inner)| inner));
+        let params: Vec<_> = own.map(|param| (Some(param), self.graph.ty(param).clone())).collect();
+        let results: Vec<Source> = self.results.iter().map(|&result| Source::Own(result)).collect();
+        let captures = with(|state| {
+            let frame = state.top();
+            self.captures.iter().map(|&(outer, _)| frame.tensor(outer)).collect()
+        });
+        Ok((self.build(&params, &results, &location), captures))
+    }
+
     fn state(&self, id: StorageId) -> Option<Carried> {
         self.states.iter().find(|state| state.id == id).copied()
     }
@@ -367,6 +389,44 @@ pub(crate) fn push_while(
             }
         }
         Ok(results[..carried.len()].to_vec())
+    })
+}
+
+/// Appends the nodes of `graph`, with `operands` for its parameters, and gives its results. Faults are recorded.
+pub(crate) fn splice(graph: &Graph, operands: &[Tensor], caller: &'static Caller<'static>) -> Vec<Tensor> {
+    let n_params = graph.params().len();
+    let result = with(|state| {
+        let location = state.locate(caller);
+        if operands.len() != n_params {
+            let message = format!("{} tensors for a graph of {n_params} parameters", operands.len());
+            return Err(Diagnostic::new(location, message));
+        }
+        let mut values: Vec<Option<Value>> = vec![None; graph.n_values()];
+        for (&param, operand) in graph.params().iter().zip(operands) {
+            let value = state.value(operand, &location)?;
+            let (found, expected) = (state.top().graph.ty(value), graph.ty(param));
+            if found != expected {
+                let message = format!("a tensor of type {found} for a parameter of type {expected}");
+                return Err(Diagnostic::new(location, message));
+            }
+            values[param.idx()] = Some(value);
+        }
+        let get = |values: &[Option<Value>], value: Value| values[value.idx()].expect("nodes are in topological order");
+        let into = &mut state.top().graph;
+        for (_, data) in graph.nodes().filter(|(_, data)| !matches!(data.op, Op::Param(_))) {
+            let operands: Vec<Value> = data.operands.iter().map(|&operand| get(&values, operand)).collect();
+            let types = data.results().map(|result| graph.ty(result).clone()).collect();
+            let node = into.push_typed(data.op.clone(), &operands, data.regions.clone(), types, location.clone());
+            for (old, new) in data.results().zip(into.node(node).results()) {
+                values[old.idx()] = Some(new);
+            }
+        }
+        let frame = state.top();
+        Ok(graph.results().iter().map(|&result| frame.tensor(get(&values, result))).collect())
+    });
+    result.unwrap_or_else(|fault| {
+        super::record(&fault);
+        vec![Tensor::poisoned(Rc::new(fault)); graph.results().len()]
     })
 }
 

@@ -8,8 +8,12 @@ use std::ops::{RangeFrom, RangeInclusive};
 use std::sync::OnceLock;
 
 use nnc_frontend::Tensor;
+use nnc_frontend::tensor::apply;
+use nnc_ir::ops::IotaAttrs;
+use nnc_ir::{Constant, DType, Dim, Op, Scalar, TensorType};
 
 use crate::cx::Cx;
+use crate::elem::ElemType;
 use crate::fault::Fault;
 use crate::value::Value;
 
@@ -104,10 +108,39 @@ pub(crate) fn many(tensors: impl IntoIterator<Item = Tensor>) -> Outcome {
     Ok(tensors.into_iter().map(Value::from).collect())
 }
 
+/// Numbers of element type `dtype` that count along dimension `dim`.
+#[track_caller]
+pub(crate) fn iota(dtype: DType, dims: impl Into<Vec<Dim>>, dim: usize) -> Tensor {
+    apply(Op::Iota(IotaAttrs { ty: TensorType::new(dtype, dims.into()), dim }), &[])
+}
+
+/// Zeros of element type `dtype`.
+#[track_caller]
+pub(crate) fn zeros(dtype: DType, dims: impl Into<Vec<Dim>>) -> Tensor {
+    let value = Scalar::from_f64(dtype, 0.0);
+    apply(Op::Constant(Constant::Splat { ty: TensorType::new(dtype, dims.into()), value }), &[])
+}
+
+/// The IR type of an element type that an attribute gives by number; only types that the IR has itself.
+pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
+    let elem = i32::try_from(number).ok().and_then(ElemType::from_number);
+    match elem.filter(|elem| elem.is_exact()).and_then(ElemType::carrier) {
+        Some(dtype) => Ok(dtype),
+        None => Err(cx.unsupported(format!("element type {number}"))),
+    }
+}
+
+mod attention;
 mod leaf;
+mod linear_attention;
+mod recurrent;
+mod rotary;
+mod signal;
+mod training;
 
 /// Every family of the table.
-const FAMILIES: &[&[Entry]] = &[leaf::OPS];
+const FAMILIES: &[&[Entry]] =
+    &[attention::OPS, leaf::OPS, linear_attention::OPS, recurrent::OPS, rotary::OPS, signal::OPS, training::OPS];
 
 /// The entry of an operator in an operator set of its domain.
 pub(crate) fn find(domain: Domain, name: &str, opset: i64) -> Option<&'static Entry> {

@@ -131,16 +131,30 @@ pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
 }
 
 mod attention;
+mod gather;
 mod leaf;
 mod linear_attention;
+mod positions;
 mod recurrent;
 mod rotary;
+mod scatter;
+mod select;
 mod signal;
 mod training;
 
 /// Every family of the table.
-const FAMILIES: &[&[Entry]] =
-    &[attention::OPS, leaf::OPS, linear_attention::OPS, recurrent::OPS, rotary::OPS, signal::OPS, training::OPS];
+const FAMILIES: &[&[Entry]] = &[
+    attention::OPS,
+    gather::OPS,
+    leaf::OPS,
+    linear_attention::OPS,
+    recurrent::OPS,
+    rotary::OPS,
+    scatter::OPS,
+    select::OPS,
+    signal::OPS,
+    training::OPS,
+];
 
 /// The entry of an operator in an operator set of its domain.
 pub(crate) fn find(domain: Domain, name: &str, opset: i64) -> Option<&'static Entry> {

@@ -18,8 +18,11 @@ mod norm;
 mod outline;
 mod pad;
 mod pool;
+mod resample;
+mod sample;
 mod shuffle;
 mod spatial;
+mod vision;
 
 pub use activation::{
     celu, elu, gelu, glu, hardshrink, hardsigmoid, hardswish, hardtanh, leaky_relu, log_softmax, logsigmoid, mish,
@@ -31,7 +34,7 @@ pub use control::{Scan, cond, scan, while_loop};
 pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
 pub use embedding::{bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance};
-pub use fold::{Blocks, fold, max_unpool, unfold};
+pub use fold::{BlockDim, Blocks, fold, fold_nd, max_unpool, unfold};
 pub use interpolate::{InterpolateMode, OutputExtents, PerDimension, interpolate};
 pub use loss::{
     binary_cross_entropy, binary_cross_entropy_with_logits, cosine_embedding_loss, cross_entropy, ctc_loss,
@@ -50,8 +53,11 @@ pub use pool::{
     max_pool1d_with_indices, max_pool2d, max_pool2d_with_indices, max_pool3d, max_pool3d_with_indices, min_pool1d,
     min_pool2d, min_pool3d,
 };
+pub use resample::{Tap, resample, resample_by};
+pub use sample::{SampleMode, SamplePadding, Sampling, affine_grid, grid_sample, reflected, sample};
 pub use shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub use spatial::{IntoPadding, IntoSpatial, Padding, PaddingMode};
+pub use vision::{Deformable, Regions, RoiMode, deform_conv, roi_align, roi_pool};
 
 /// `x · weightᵀ + bias`.
 #[track_caller]

@@ -130,29 +130,48 @@ pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
     }
 }
 
+mod activation;
 mod attention;
+mod convolution;
 mod gather;
+mod grid;
 mod leaf;
 mod linear_attention;
+mod loss;
+mod norm;
+mod pool;
 mod positions;
 mod recurrent;
+mod resize;
+mod roi;
 mod rotary;
 mod scatter;
 mod select;
 mod signal;
+mod softmax;
 mod training;
+mod window;
 
 /// Every family of the table.
 const FAMILIES: &[&[Entry]] = &[
+    activation::OPS,
     attention::OPS,
+    convolution::OPS,
     gather::OPS,
+    grid::OPS,
     leaf::OPS,
     linear_attention::OPS,
+    loss::OPS,
+    norm::OPS,
+    pool::OPS,
     recurrent::OPS,
+    resize::OPS,
+    roi::OPS,
     rotary::OPS,
     scatter::OPS,
     select::OPS,
     signal::OPS,
+    softmax::OPS,
     training::OPS,
 ];
 

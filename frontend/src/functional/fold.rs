@@ -77,30 +77,75 @@ pub fn fold(x: &Tensor, output_size: [usize; 2], blocks: Blocks) -> Tensor {
     if ty.rank() == 2 {
         return fold(&x.unsqueeze(0), output_size, blocks).squeeze(0);
     }
-    let window: usize = blocks.kernel_size.iter().product();
-    let counts = blocks.count(output_size);
-    let fits = |counts: [usize; 2]| {
+    let dims = [0, 1].map(|dim| BlockDim {
+        kernel_size: blocks.kernel_size[dim],
+        dilation: blocks.dilation[dim],
+        padding: (blocks.padding[dim] as i64, blocks.padding[dim] as i64),
+        stride: blocks.stride[dim],
+    });
+    fold_nd(x, &output_size, &dims)
+}
+
+/// How the windows of [`fold_nd`] lie along one dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockDim {
+    /// Extent of a window.
+    pub kernel_size: usize,
+    /// Distance between elements of a window.
+    pub dilation: usize,
+    /// Zeros before and after the image.
+    pub padding: (i64, i64),
+    /// Distance between windows.
+    pub stride: usize,
+}
+
+impl BlockDim {
+    /// How many windows lie along `extent` elements, or `None` if there is no room for one.
+    fn count(&self, extent: usize) -> Option<usize> {
+        if self.kernel_size == 0 || self.stride == 0 || self.dilation == 0 {
+            return None;
+        }
+        let span = (self.dilation * (self.kernel_size - 1) + 1) as i64;
+        let room = extent as i64 + self.padding.0 + self.padding.1 - span;
+        (room >= 0).then(|| room as usize / self.stride + 1)
+    }
+}
+
+/// [`fold`] in any number of dimensions: columns `[N, C * window, number of windows]` as windows of images `[N, C,
+/// space...]` of extents `output_size`.
+#[track_caller]
+pub fn fold_nd(x: &Tensor, output_size: &[usize], blocks: &[BlockDim]) -> Tensor {
+    let ty = live!(x);
+    let window: usize = blocks.iter().map(|block| block.kernel_size).product();
+    let counts: Option<Vec<usize>> =
+        blocks.iter().zip(output_size).map(|(block, &extent)| block.count(extent)).collect();
+    let fits = |counts: &Vec<usize>| {
         ty.rank() == 3
+            && blocks.len() == output_size.len()
             && ty.shape[1].as_const().is_some_and(|rows| rows % window == 0)
-            && ty.shape[2] == Dim::from(counts[0] * counts[1])
+            && ty.shape[2] == Dim::from(counts.iter().product::<usize>())
     };
-    let Some(counts) = counts.filter(|&counts| fits(counts)) else {
+    let Some(counts) = counts.filter(fits) else {
         return fault(format!(
             "fold: the input is {ty}, expected [N, C * {window}, L] with as many columns as {blocks:?} has on \
              {output_size:?}"
         ));
     };
-    let split = x.unflatten(1, [-1, window as i64]).unflatten(3, counts.map(|count| count as i64));
+    let split = x.unflatten(1, [-1, window as i64]).unflatten(3, counts.as_slice());
     let zero = Tensor::full((), 0.0).to_dtype(ty.dtype);
+    let rank = blocks.len() + 2;
     let mut sum: Option<Tensor> = None;
-    for (idx, offset) in blocks.offsets().enumerate() {
-        let mut attrs = PadAttrs { low: vec![0; 4], high: vec![0; 4], interior: vec![0; 4] };
-        for dim in 0..2 {
-            let low = offset[dim] as i64 - blocks.padding[dim] as i64;
-            let spread = (blocks.stride[dim] * (counts[dim] - 1) + 1) as i64;
+    for idx in 0..window {
+        let mut attrs = PadAttrs { low: vec![0; rank], high: vec![0; rank], interior: vec![0; rank] };
+        let mut rest = idx;
+        for dim in (0..blocks.len()).rev() {
+            let block = &blocks[dim];
+            let low = (rest % block.kernel_size * block.dilation) as i64 - block.padding.0;
+            rest /= block.kernel_size;
+            let spread = (block.stride * (counts[dim] - 1) + 1) as i64;
             attrs.low[dim + 2] = low;
             attrs.high[dim + 2] = output_size[dim] as i64 - spread - low;
-            attrs.interior[dim + 2] = blocks.stride[dim] - 1;
+            attrs.interior[dim + 2] = block.stride - 1;
         }
         let element = apply(Op::Pad(attrs), &[&split.select(2, idx as i64), &zero]);
         sum = Some(match sum {

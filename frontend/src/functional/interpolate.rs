@@ -1,11 +1,9 @@
 //! Resampling of images: `interpolate`.
 //!
 //! Every mode is the same thing along each dimension in turn: an output position is a weighted sum of a few input
-//! positions, and which they are is known while tracing. Repeating each element a whole number of times is a broadcast;
-//! the rest are gathers at constant positions.
+//! positions, and which they are is known while tracing ([`resample`]).
 
-use nnc_ir::{Dim, Shape};
-
+use super::resample::{Tap, resample};
 use crate::tensor::{Tensor, fault, live};
 
 /// How [`interpolate`] fills positions between those of the input.
@@ -161,7 +159,7 @@ pub fn interpolate(x: &Tensor, extents: &OutputExtents, mode: &InterpolateMode, 
             return fault(format!("interpolate: {extents:?} gives no extent for dimension {} of {ty}", dim + 2));
         };
         let axis = Axis { extent, target, step, align_corners };
-        y = resample(&y, dim + 2, extent, &axis.taps(mode));
+        y = resample(&y, dim as i64 + 2, &axis.taps(mode));
     }
     y
 }
@@ -175,9 +173,6 @@ struct Axis {
     align_corners: bool,
 }
 
-/// An input position and its weight.
-type Tap = (usize, f64);
-
 impl Axis {
     /// For each output position the input positions it is made of, equally many for all.
     fn taps(&self, mode: &InterpolateMode) -> Vec<Vec<Tap>> {
@@ -185,86 +180,52 @@ impl Axis {
     }
 
     fn taps_at(&self, mode: &InterpolateMode, at: usize) -> Vec<Tap> {
-        let last = self.extent - 1;
         match mode {
-            InterpolateMode::Nearest => vec![(((at as f64 * self.step).floor() as usize).min(last), 1.0)],
-            InterpolateMode::NearestExact => {
-                vec![((((at as f64 + 0.5) * self.step).floor() as usize).min(last), 1.0)]
-            }
+            InterpolateMode::Nearest => vec![((at as f64 * self.step).floor() as i64, 1.0)],
+            InterpolateMode::NearestExact => vec![(((at as f64 + 0.5) * self.step).floor() as i64, 1.0)],
             InterpolateMode::Bicubic => {
-                let source = self.source(at);
-                let low = source.floor();
-                let weights = cubic_weights(source - low);
-                let position = |offset: i64| (low as i64 + offset).clamp(0, last as i64) as usize;
-                [-1, 0, 1, 2].into_iter().zip(weights).map(|(offset, weight)| (position(offset), weight)).collect()
+                let (low, share) = self.source(at);
+                [-1, 0, 1, 2].into_iter().zip(cubic_weights(share)).map(|(tap, weight)| (low + tap, weight)).collect()
             }
             _ => {
-                let source = self.source(at).max(0.0);
-                let low = (source.floor() as usize).min(last);
-                let share = (source - low as f64).clamp(0.0, 1.0);
-                vec![(low, 1.0 - share), ((low + 1).min(last), share)]
+                let (low, share) = self.source(at);
+                vec![(low, 1.0 - share), (low + 1, share)]
             }
         }
     }
 
-    /// Where an output position lies in the input.
-    fn source(&self, at: usize) -> f64 {
-        match (self.align_corners, self.target) {
+    /// Where an output position lies in the input: the position before it, and how far from there to the next.
+    fn source(&self, at: usize) -> (i64, f64) {
+        let source = match (self.align_corners, self.target) {
             (true, 1) => 0.0,
             (true, target) => at as f64 * (self.extent - 1) as f64 / (target - 1) as f64,
             (false, _) => (at as f64 + 0.5) * self.step - 0.5,
-        }
+        };
+        // What is a position but for rounding is one, so that sums repeat exactly.
+        let nearest = source.round();
+        let source = if (source - nearest).abs() < 1e-9 { nearest } else { source };
+        (source.floor() as i64, source - source.floor())
     }
 }
 
+/// Keys' cubic convolution is this steep where it meets the neighbors.
+const CUBIC_A: f64 = -0.75;
+
 /// Weights of the two elements before and the two after a point the share `t` between the inner ones: Keys' cubic
-/// convolution with a = -0.75.
+/// convolution.
 fn cubic_weights(t: f64) -> [f64; 4] {
-    const A: f64 = -0.75;
+    const A: f64 = CUBIC_A;
     let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
     let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
     [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)]
 }
 
-/// The weighted sums that `taps` say along `dim`.
+/// [`cubic_weights`] of shares that are data.
 #[track_caller]
-fn resample(x: &Tensor, dim: usize, extent: usize, taps: &[Vec<Tap>]) -> Tensor {
-    let positions = |tap: usize| taps.iter().map(move |taps| taps[tap].0);
-    let n_taps = taps[0].len();
-    if n_taps == 1 {
-        let factor = taps.len() / extent;
-        if factor * extent == taps.len() && positions(0).enumerate().all(|(at, position)| position == at / factor) {
-            return repeat(x, dim, factor);
-        }
-    }
-    let dtype = live!(x).dtype;
-    let mut sum: Option<Tensor> = None;
-    for tap in 0..n_taps {
-        let index: Vec<i64> = positions(tap).map(|position| position as i64).collect();
-        let picked = x.index_select(dim as i64, &Tensor::from_slice(&index));
-        let weights: Vec<f64> = taps.iter().map(|taps| taps[tap].1).collect();
-        let term = if weights.iter().all(|&weight| weight == 1.0) {
-            picked
-        } else {
-            let mut shape = vec![1i64; x.rank()];
-            shape[dim] = -1;
-            picked * Tensor::from_slice(&weights).to_dtype(dtype).reshape(shape)
-        };
-        sum = Some(match sum {
-            Some(sum) => sum + term,
-            None => term,
-        });
-    }
-    sum.expect("every position has a tap")
-}
-
-/// Each element of `dim` `factor` times.
-#[track_caller]
-fn repeat(x: &Tensor, dim: usize, factor: usize) -> Tensor {
-    if factor == 1 {
-        return x.clone();
-    }
-    let mut shape: Vec<Dim> = live!(x).shape.0;
-    shape.insert(dim + 1, Dim::from(factor));
-    x.unsqueeze(dim as i64 + 1).broadcast_to(Shape(shape)).flatten(dim as i64, dim as i64 + 1)
+pub(super) fn cubic_taps(t: &Tensor) -> [Tensor; 4] {
+    const A: f64 = CUBIC_A;
+    let near = |x: &Tensor| (x * (A + 2.0) - (A + 3.0)) * x * x + 1.0;
+    let far = |x: &Tensor| ((x * A - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    let other = 1.0 - t;
+    [far(&(t + 1.0)), near(t), near(&other), far(&(other + 1.0))]
 }

@@ -368,6 +368,11 @@ impl Trace {
         with(|state| state.faults.len())
     }
 
+    /// Takes back the faults found since there were `n_faults`: those of a trial, after which something else is tried.
+    pub fn take_faults(&self, n_faults: usize) -> Vec<Diagnostic> {
+        with(|state| state.faults.split_off(n_faults.min(state.faults.len())))
+    }
+
     /// Declares a result of the function.
     #[track_caller]
     pub fn output(&self, name: &str, tensor: impl ToTensor) {

@@ -147,6 +147,14 @@ impl<'a> Cx<'a> {
         Fault::NeedsValue { input: index, name: self.node.input[index].clone() }
     }
 
+    /// Input `index`, which must be known while importing, is not.
+    pub(crate) fn needs_value(&self, index: usize) -> Fault {
+        match self.inputs.get(index) {
+            Some(Some(Value::Tensor(value))) => self.needs(index, value),
+            _ => self.invalid(format!("input {index} must be known when the model is imported")),
+        }
+    }
+
     /// The elements of input `index` as integers, known while importing.
     pub(crate) fn known_ints(&self, index: usize) -> Result<Vec<i64>, Fault> {
         Ok(self.known(index)?.to_i64())

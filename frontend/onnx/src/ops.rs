@@ -132,6 +132,7 @@ pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
 
 mod activation;
 mod attention;
+mod control;
 mod convolution;
 mod gather;
 mod grid;
@@ -156,6 +157,7 @@ mod window;
 const FAMILIES: &[&[Entry]] = &[
     activation::OPS,
     attention::OPS,
+    control::OPS,
     convolution::OPS,
     gather::OPS,
     grid::OPS,

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nnc_frontend::{Parameter, Tensor};
-use nnc_ir::{DType, TensorData};
+use nnc_ir::{DType, Shape, TensorData};
 
 use crate::elem::ElemType;
 use crate::shape_int::ShapeInt;
@@ -89,6 +89,15 @@ impl TensorValue {
             Source::Tensor(tensor) => tensor.data().ok(),
             Source::Weight(weight) => Some(weight.parameter.data()),
             Source::Ints { .. } => None,
+        }
+    }
+
+    /// Extents.
+    pub(crate) fn shape(&self) -> Shape {
+        match &self.source {
+            Source::Tensor(tensor) => tensor.shape(),
+            Source::Weight(weight) => weight.parameter.ty().shape,
+            Source::Ints { shape } => Shape::fixed(shape),
         }
     }
 

@@ -91,6 +91,14 @@ pub(crate) struct Walker<'a> {
     touched: RefCell<Vec<Inputs>>,
     needs: RefCell<BTreeSet<String>>,
     depth: Cell<usize>,
+    weights: RefCell<HashMap<String, Rc<Weight>>>,
+}
+
+/// What was found when something was tried in vain.
+pub(crate) struct Failure {
+    fault: Fault,
+    faults: Vec<Diagnostic>,
+    needs: BTreeSet<String>,
 }
 
 impl<'a> Walker<'a> {
@@ -112,6 +120,7 @@ impl<'a> Walker<'a> {
             touched: RefCell::default(),
             needs: RefCell::default(),
             depth: Cell::new(0),
+            weights: RefCell::default(),
         }
     }
 
@@ -167,8 +176,24 @@ impl<'a> Walker<'a> {
         if !is_weight {
             return Value::with_elem(Tensor::from_data(data), elem);
         }
-        let weight = Weight { name: name.to_string(), parameter: Parameter::from_data(data) };
-        Value::Tensor(TensorValue { source: Source::Weight(Rc::new(weight)), elem, ints: None })
+        Value::Tensor(TensorValue { source: Source::Weight(self.weight(name, data)), elem, ints: None })
+    }
+
+    /// The weight of this name and contents. Nested graphs and functions have names of their own, so another weight may
+    /// have the name already; and they are walked more than once, so it may also be this one.
+    fn weight(&self, name: &str, data: TensorData) -> Rc<Weight> {
+        let mut weights = self.weights.borrow_mut();
+        let mut unique = name.to_string();
+        for number in 1.. {
+            match weights.get(&unique) {
+                None => break,
+                Some(weight) if weight.parameter.data() == data => return weight.clone(),
+                Some(_) => unique = format!("{name}.{number}"),
+            }
+        }
+        let weight = Rc::new(Weight { name: unique.clone(), parameter: Parameter::from_data(data) });
+        weights.insert(unique, weight.clone());
+        weight
     }
 
     /// The tensor of a value; a weight becomes a parameter.
@@ -351,6 +376,29 @@ impl<'a> Walker<'a> {
         Ok(Depth(&self.depth))
     }
 
+    /// Does something that may fail, after which something else is tried: faults on the way are taken back.
+    pub(crate) fn attempt<T>(&self, trial: impl FnOnce() -> Result<T, Fault>) -> Result<T, Failure> {
+        let before = self.trace.n_faults();
+        let needs = self.needs.borrow().clone();
+        let result = trial();
+        let faults = self.trace.take_faults(before);
+        let fault = match result {
+            Ok(value) if faults.is_empty() => return Ok(value),
+            Ok(_) => Fault::Reported,
+            Err(fault) => fault,
+        };
+        Err(Failure { fault, faults, needs: self.needs.replace(needs) })
+    }
+
+    /// The fault of a trial after which nothing else is tried; what was found on the way is on record again.
+    pub(crate) fn give_up(&self, failure: Failure) -> Fault {
+        for fault in failure.faults {
+            tensor::record(fault);
+        }
+        self.needs.borrow_mut().extend(failure.needs);
+        failure.fault
+    }
+
     /// Imports a nested graph: `inputs` are its inputs, outer names are visible.
     pub(crate) fn subgraph(&self, graph: &GraphProto, inputs: Vec<Value>) -> Result<Vec<Value>, Fault> {
         let _depth = self.enter()?;
@@ -363,10 +411,12 @@ impl<'a> Walker<'a> {
             )));
         }
         self.scopes.borrow_mut().push(Scope { names: HashMap::new(), sees_outer: true });
+        // What the node read so far is what it gives to the graph.
+        let from = Rc::new(self.touched.borrow().last().cloned().unwrap_or_default());
         for (info, value) in graph.input.iter().zip(inputs) {
-            self.bind(info.name(), value, &[]);
+            self.bind_named(info.name(), Named { value, from: from.clone() });
         }
-        self.bind_initializers(graph, &|_| false);
+        self.bind_initializers(graph, &|name| graph.input.iter().any(|info| info.name() == name));
         self.nodes(&graph.node);
         let outputs = graph.output.iter().map(|info| self.result(info.name())).collect();
         self.scopes.borrow_mut().pop();
@@ -387,11 +437,11 @@ impl<'a> Walker<'a> {
         for (name, attribute) in cx.attributes() {
             attributes.insert(name.to_string(), attribute.clone());
         }
+        let from = Rc::new(self.touched.borrow().last().cloned().unwrap_or_default());
         let mut scope = Scope::default();
         for (position, name) in function.input.iter().enumerate() {
             if cx.has(position) {
-                // What a function reads counts as read by the node that calls it.
-                let named = Named { value: cx.value(position)?, from: Rc::default() };
+                let named = Named { value: cx.value(position)?, from: from.clone() };
                 scope.names.insert(name.clone(), named);
             }
         }
@@ -426,7 +476,7 @@ pub(crate) fn describe(node: &NodeProto, idx: usize) -> String {
 }
 
 /// A tensor that stands for a fault which is on record.
-fn poisoned_by_earlier() -> Tensor {
+pub(crate) fn poisoned_by_earlier() -> Tensor {
     Tensor::poisoned(Rc::new(Diagnostic::new(Location::unknown(), "an earlier fault")))
 }
 

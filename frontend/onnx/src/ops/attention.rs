@@ -202,7 +202,7 @@ impl Mask {
                 None => positions(&n_past, &n_queries).unsqueeze(-1),
                 Some(n_valid) => {
                     let queries = iota(DType::I64, [n_queries.clone()], 0).unsqueeze(-1);
-                    let offset = n_valid.to_dtype(DType::I64) - extent(&n_queries);
+                    let offset = n_valid.to_dtype(DType::I64) - Tensor::extent(&n_queries);
                     queries + offset.unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)
                 }
             };
@@ -299,15 +299,5 @@ pub(super) fn positions(start: &Dim, length: &Dim) -> Tensor {
     match start.as_const() {
         Some(0) => all,
         _ => apply(Op::Slice(SliceAttrs { start: vec![start.clone()], limit: vec![end], stride: vec![1] }), &[&all]),
-    }
-}
-
-/// An extent as an `i64` scalar.
-#[track_caller]
-fn extent(dim: &Dim) -> Tensor {
-    match dim.as_const() {
-        Some(extent) => Tensor::scalar(extent as i64),
-        // A symbol has no value of its own, but a count that ends there has.
-        None => positions(dim, &Dim::from(1)).reshape(()),
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nnc_ir::{Bindings, DType, TensorData, interp};
-use nnc_onnx::{ImportError, Options, import, read_tensor};
+use nnc_onnx::{ImportError, Options, crop, import, read_tensor};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -90,7 +90,14 @@ fn run(case: &Path) -> Result<String, String> {
             if port.is_sequence {
                 return Err(format!("output `{name}` is a sequence"));
             }
-            compare(name, &results[port.positions.start], expected)?;
+            let found = &results[port.positions.start];
+            match port.bound {
+                Some(bound) => {
+                    let count = results[bound.count].to_i64()[0] as usize;
+                    compare(name, &crop(found, bound.axis, count), expected)?;
+                }
+                None => compare(name, found, expected)?,
+            }
         }
     }
     Ok(note)

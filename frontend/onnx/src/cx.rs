@@ -5,6 +5,7 @@ use std::rc::Rc;
 use nnc_frontend::Tensor;
 use nnc_ir::TensorData;
 
+use crate::bound::{Bound, is_bounded};
 use crate::data::Stored;
 use crate::elem::ElemType;
 use crate::fault::Fault;
@@ -107,12 +108,38 @@ impl<'a> Cx<'a> {
         self.input(index)
     }
 
-    /// A value as a tensor of its carrier type, or `None` if it is none.
+    /// A value as a tensor of its carrier type, or `None` if it is none, or if some of it is fill.
     pub(crate) fn tensor_of(&self, value: &Value) -> Option<Tensor> {
         match value {
-            Value::Tensor(value) => Some(self.walker.tensor(value)),
+            Value::Tensor(value) if value.bound.is_none() => Some(self.walker.tensor(value)),
             _ => None,
         }
+    }
+
+    /// Whether some input has slices that are fill.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.inputs.iter().flatten().any(is_bounded)
+    }
+
+    /// The bounds of the inputs, which from now on are plain tensors.
+    pub(crate) fn take_bounds(&mut self) -> Result<Vec<Option<Bound>>, Fault> {
+        let mut bounds = Vec::with_capacity(self.inputs.len());
+        for (index, input) in self.inputs.iter_mut().enumerate() {
+            bounds.push(match input {
+                Some(Value::Tensor(value)) => value.bound.take(),
+                Some(value) if is_bounded(value) => {
+                    let message = format!("input {index} has parts whose extent is known only when the program runs");
+                    return Err(Fault::Unsupported(message));
+                }
+                _ => None,
+            });
+        }
+        Ok(bounds)
+    }
+
+    /// Replaces input `index`.
+    pub(crate) fn set_input(&mut self, index: usize, value: Value) {
+        self.inputs[index] = Some(value);
     }
 
     /// ONNX's element type of input `index`.

@@ -61,6 +61,18 @@ pub struct Port {
     pub positions: std::ops::Range<usize>,
     /// Whether it is a sequence.
     pub is_sequence: bool,
+    /// How many slices of the result are data, where that depends on the run.
+    pub bound: Option<PortBound>,
+}
+
+/// The extent of an output that depends on data: the result has its greatest extent, of which the first slices count
+/// ([`crop`](crate::crop) cuts off the others).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortBound {
+    /// The dimension.
+    pub axis: usize,
+    /// The result of the function that holds the number of slices: an `i64` scalar.
+    pub count: usize,
 }
 
 /// Imports the model of a file.
@@ -181,7 +193,13 @@ fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, option
                     let value = Value::with_elem(trace.input(name, ty), elem);
                     walker.bind(name, value, &[name]);
                     let at = ports.len();
-                    ports.push(Port { name: name.to_string(), elem, positions: at..at + 1, is_sequence: false });
+                    ports.push(Port {
+                        name: name.to_string(),
+                        elem,
+                        positions: at..at + 1,
+                        is_sequence: false,
+                        bound: None,
+                    });
                 }
                 Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),
             }
@@ -311,6 +329,7 @@ fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Ve
         };
         let mut elem = ElemType::Float;
         let first = n_results;
+        let mut bound = None;
         for (idx, part) in parts.iter().enumerate() {
             let Value::Tensor(value) = part else {
                 let message = "the output is no tensor or sequence of tensors".to_string();
@@ -319,10 +338,23 @@ fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Ve
             };
             elem = value.elem;
             let result = if is_sequence { format!("{name}.{idx}") } else { name.to_string() };
+            if is_sequence && value.bound.is_some() {
+                let message = format!("not supported: part {idx}, whose extent is known only when the program runs");
+                tensor::record(Diagnostic::new(location.clone(), message));
+            }
             trace.output(&result, walker.tensor(value));
             n_results += 1;
+            if let Some(found) = &value.bound {
+                bound = Some(found.clone());
+            }
         }
-        ports.push(Port { name: name.to_string(), elem, positions: first..n_results, is_sequence });
+        let positions = first..n_results;
+        let bound = bound.map(|bound| {
+            trace.output(&format!("{name}.count"), &*bound.count);
+            n_results += 1;
+            PortBound { axis: bound.axis, count: n_results - 1 }
+        });
+        ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound });
     }
     ports
 }

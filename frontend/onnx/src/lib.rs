@@ -20,9 +20,11 @@
 //! | `data` | tensors of a file, or in files beside it |
 //! | `walk`, `cx` | the walk over a graph; a node as an operator's function sees it |
 //! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
+//! | `bound` | extents that depend on data |
 //! | `survey` | operators that the table lacks, all at once |
 //! | `ops` | the table |
 
+mod bound;
 mod cx;
 mod data;
 pub mod elem;
@@ -35,7 +37,8 @@ mod survey;
 mod value;
 mod walk;
 
+pub use bound::crop;
 pub use elem::ElemType;
 pub use fault::{ImportError, Unsupported};
-pub use import::{Imported, Options, Port, import, import_bytes, read_tensor};
+pub use import::{Imported, Options, Port, PortBound, import, import_bytes, read_tensor};
 pub use ops::{Domain, NEWEST_OPSET, operators};

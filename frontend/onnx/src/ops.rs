@@ -23,6 +23,9 @@ pub const NEWEST_OPSET: i64 = 28;
 /// What a node gives: one value an output; surplus ones are dropped.
 pub(crate) type Outcome = Result<Vec<Value>, Fault>;
 
+/// The function that imports a node.
+pub(crate) type Import = fn(&mut Cx<'_>) -> Outcome;
+
 /// A set of operators with versions of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Domain {
@@ -71,7 +74,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Operator sets of the domain that the function is written for.
     pub(crate) opsets: RangeInclusive<i64>,
-    pub(crate) import: fn(&mut Cx<'_>) -> Outcome,
+    pub(crate) import: Import,
 }
 
 impl Entry {
@@ -83,17 +86,13 @@ impl Entry {
 }
 
 /// An operator of `ai.onnx` from an operator set on.
-pub(crate) const fn op(name: &'static str, opsets: RangeFrom<i64>, import: fn(&mut Cx<'_>) -> Outcome) -> Entry {
+pub(crate) const fn op(name: &'static str, opsets: RangeFrom<i64>, import: Import) -> Entry {
     Entry { domain: Domain::Onnx, name, opsets: opsets.start..=i64::MAX, import }
 }
 
 /// An operator of `ai.onnx` in some operator sets.
 #[allow(dead_code, reason = "families come one by one")]
-pub(crate) const fn op_range(
-    name: &'static str,
-    opsets: RangeInclusive<i64>,
-    import: fn(&mut Cx<'_>) -> Outcome,
-) -> Entry {
+pub(crate) const fn op_range(name: &'static str, opsets: RangeInclusive<i64>, import: Import) -> Entry {
     Entry { domain: Domain::Onnx, name, opsets, import }
 }
 
@@ -139,6 +138,8 @@ mod grid;
 mod leaf;
 mod linear_attention;
 mod loss;
+mod nms;
+mod nonzero;
 mod norm;
 mod pool;
 mod positions;
@@ -153,6 +154,8 @@ mod softmax;
 mod training;
 mod window;
 
+pub(crate) use positions::counting;
+
 /// Every family of the table.
 const FAMILIES: &[&[Entry]] = &[
     activation::OPS,
@@ -164,6 +167,8 @@ const FAMILIES: &[&[Entry]] = &[
     leaf::OPS,
     linear_attention::OPS,
     loss::OPS,
+    nms::OPS,
+    nonzero::OPS,
     norm::OPS,
     pool::OPS,
     recurrent::OPS,

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use nnc_frontend::{Parameter, Tensor};
 use nnc_ir::{DType, Shape, TensorData};
 
+use crate::bound::Bound;
 use crate::elem::ElemType;
 use crate::shape_int::ShapeInt;
 
@@ -29,6 +30,8 @@ pub(crate) struct TensorValue {
     pub(crate) elem: ElemType,
     /// The elements, in row-major order, where they follow from extents.
     pub(crate) ints: Option<Rc<[ShapeInt]>>,
+    /// How many slices along an axis count, where the others are fill.
+    pub(crate) bound: Option<Bound>,
 }
 
 /// Where the elements of a tensor come from.
@@ -61,7 +64,7 @@ pub(crate) struct StringTensor {
 impl Value {
     /// A tensor of an element type that the IR does not have, in its carrier.
     pub(crate) fn with_elem(tensor: Tensor, elem: ElemType) -> Self {
-        Self::Tensor(TensorValue { source: Source::Tensor(tensor), elem, ints: None })
+        Self::Tensor(TensorValue { source: Source::Tensor(tensor), elem, ints: None, bound: None })
     }
 
     /// Integers that follow from extents: a vector, or a scalar if `shape` is empty.
@@ -71,7 +74,17 @@ impl Value {
             let dtype = elem.carrier().unwrap_or(DType::I64);
             return Self::with_elem(Tensor::from_data(TensorData::from_integers(dtype, shape, known)), elem);
         }
-        Self::Tensor(TensorValue { source: Source::Ints { shape }, elem, ints: Some(ints.into()) })
+        Self::Tensor(TensorValue { source: Source::Ints { shape }, elem, ints: Some(ints.into()), bound: None })
+    }
+}
+
+impl Value {
+    /// The same tensor, of which only some slices count.
+    pub(crate) fn with_bound(self, bound: Bound) -> Self {
+        match self {
+            Self::Tensor(value) => Self::Tensor(TensorValue { bound: Some(bound), ints: None, ..value }),
+            value => value,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use nnc_frontend::trace::{Trace, place};
 use nnc_frontend::{Parameter, Tensor, tensor};
 use nnc_ir::{DType, Diagnostic, Location, TensorData};
 
+use crate::bound;
 use crate::cx::Cx;
 use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
@@ -176,7 +177,7 @@ impl<'a> Walker<'a> {
         if !is_weight {
             return Value::with_elem(Tensor::from_data(data), elem);
         }
-        Value::Tensor(TensorValue { source: Source::Weight(self.weight(name, data)), elem, ints: None })
+        Value::Tensor(TensorValue { source: Source::Weight(self.weight(name, data)), elem, ints: None, bound: None })
     }
 
     /// The weight of this name and contents. Nested graphs and functions have names of their own, so another weight may
@@ -335,6 +336,7 @@ impl<'a> Walker<'a> {
             return self.call(function, &cx);
         }
         match domain.and_then(|domain| ops::find(domain, node.op_type(), opset)) {
+            Some(entry) if cx.is_bounded() => bound::import(&mut cx, entry.import),
             Some(entry) => (entry.import)(&mut cx),
             None => Err(Fault::Unsupported(format!("operator `{}` of `{}` {opset}", node.op_type(), node.domain()))),
         }

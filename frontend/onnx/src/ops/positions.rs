@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::value::Value;
 
 /// The `i64` numbers 0, 1, 2, ... along dimension `dim` of a shape.
-pub(super) fn counting(shape: &[Dim], dim: usize) -> Tensor {
+pub(crate) fn counting(shape: &[Dim], dim: usize) -> Tensor {
     let ty = TensorType::new(DType::I64, Shape(shape.to_vec()));
     apply(Op::Iota(IotaAttrs { ty, dim }), &[])
 }

@@ -47,8 +47,8 @@ impl BufferId {
     }
 }
 
-/// Element type of a register. Narrow types exist only in memory: loads widen `i8` to [`Ty::I32`], `u8` to
-/// [`Ty::U32`], `f16` and `bf16` to [`Ty::F32`]; stores narrow (integers wrap, floats round to nearest even), and
+/// Element type of a register. Narrow types exist only in memory: loads widen `i8` and `i16` to [`Ty::I32`],
+/// `u8` and `u16` to [`Ty::U32`], `f16` and `bf16` to [`Ty::F32`]; stores narrow (integers wrap, floats round to nearest even), and
 /// [`Inst::Narrow`] does the same rounding in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ty {
@@ -60,6 +60,8 @@ pub enum Ty {
     U32,
     /// Signed 64-bit integer.
     I64,
+    /// Unsigned 64-bit integer.
+    U64,
     /// binary32.
     F32,
     /// binary64.
@@ -71,9 +73,10 @@ impl Ty {
     pub const fn of(dtype: DType) -> Self {
         match dtype {
             DType::Bool => Self::Bool,
-            DType::U8 | DType::U32 => Self::U32,
-            DType::I8 | DType::I32 => Self::I32,
+            DType::U8 | DType::U16 | DType::U32 => Self::U32,
+            DType::I8 | DType::I16 | DType::I32 => Self::I32,
             DType::I64 => Self::I64,
+            DType::U64 => Self::U64,
             DType::F16 | DType::BF16 | DType::F32 => Self::F32,
             DType::F64 => Self::F64,
         }
@@ -86,6 +89,7 @@ impl Ty {
             Self::I32 => "i32",
             Self::U32 => "u32",
             Self::I64 => "i64",
+            Self::U64 => "u64",
             Self::F32 => "f32",
             Self::F64 => "f64",
         }
@@ -94,6 +98,16 @@ impl Ty {
     /// Whether this is `f32` or `f64`.
     pub const fn is_float(self) -> bool {
         matches!(self, Self::F32 | Self::F64)
+    }
+
+    /// Whether this is a signed integer.
+    pub const fn is_signed_int(self) -> bool {
+        matches!(self, Self::I32 | Self::I64)
+    }
+
+    /// Whether a lane has 64 bits.
+    pub const fn is_wide(self) -> bool {
+        matches!(self, Self::I64 | Self::U64 | Self::F64)
     }
 }
 
@@ -274,7 +288,7 @@ pub enum Inst {
     Cast(Reg),
     /// The same bits as another register type of equal size.
     Bitcast(Reg),
-    /// Rounds to the values of a narrow memory type ([`DType::F16`], [`DType::BF16`], [`DType::I8`], [`DType::U8`])
+    /// Rounds to the values of a narrow memory type ([`DType::F16`], [`DType::BF16`], integers of 8 and 16 bits)
     /// and widens again.
     Narrow(DType, Reg),
     /// Loads element `index + lane * lane_stride` for the first `active` lanes; the others are 0.

@@ -46,9 +46,12 @@ elements! {
     bool => Bool, v Scalar::from_i64(DType::Bool, i64::from(v)), s s.to_f64() != 0.0;
     u8 => U8, v Scalar::from_i64(DType::U8, i64::from(v)), s s.to_i64() as u8;
     i8 => I8, v Scalar::from_i64(DType::I8, i64::from(v)), s s.to_i64() as i8;
+    i16 => I16, v Scalar::from_i64(DType::I16, i64::from(v)), s s.to_i64() as i16;
+    u16 => U16, v Scalar::from_i64(DType::U16, i64::from(v)), s s.to_i64() as u16;
     i32 => I32, v Scalar::from_i64(DType::I32, i64::from(v)), s s.to_i64() as i32;
     u32 => U32, v Scalar::from_i64(DType::U32, i64::from(v)), s s.to_i64() as u32;
     i64 => I64, v Scalar::from_i64(DType::I64, v), s s.to_i64();
+    u64 => U64, v Scalar { dtype: DType::U64, bits: v }, s s.to_integer() as u64;
     f16 => F16, v Scalar { dtype: DType::F16, bits: u64::from(v.to_bits()) }, s f16::from_f64(s.to_f64());
     bf16 => BF16, v Scalar { dtype: DType::BF16, bits: u64::from(v.to_bits()) }, s bf16::from_f64(s.to_f64());
     f32 => F32, v Scalar { dtype: DType::F32, bits: u64::from(v.to_bits()) }, s s.to_f64() as f32;

@@ -30,7 +30,7 @@ use crate::verify::MAX_REGION_DEPTH;
 /// The first bytes of a binary module. The high bit and the line end show transfers that damage binary files.
 pub const MAGIC: [u8; 8] = *b"\x89nncir\r\n";
 /// The version of the format that is written and read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A header beyond this many bytes is refused.
 const MAX_HEADER: usize = 1 << 28;
@@ -414,7 +414,7 @@ mod tests {
         let mut old = bytes.clone();
         old[8] = 9;
         let fault = from_bytes(&old, "t.irb").expect_err("another version");
-        assert_eq!(fault.to_string(), "t.irb: the file has version 9 of the format, expected 1");
+        assert_eq!(fault.to_string(), "t.irb: the file has version 9 of the format, expected 2");
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub fn unit_roundoff(dtype: DType) -> f64 {
         DType::BF16 => 2f64.powi(-8),
         DType::F32 => 2f64.powi(-24),
         DType::F64 => 2f64.powi(-53),
-        DType::Bool | DType::U8 | DType::I8 | DType::I32 | DType::U32 | DType::I64 => 0.0,
+        _ => 0.0,
     }
 }
 
@@ -84,7 +84,7 @@ pub fn unit_roundoff(dtype: DType) -> f64 {
 pub fn ulp_distance(lhs: Scalar, rhs: Scalar) -> u64 {
     assert_eq!(lhs.dtype, rhs.dtype, "units in the last place are counted between values of one type");
     if !lhs.dtype.is_float() {
-        return lhs.to_i64().abs_diff(rhs.to_i64());
+        return lhs.to_integer().abs_diff(rhs.to_integer()) as u64;
     }
     match (lhs.to_f64().is_nan(), rhs.to_f64().is_nan()) {
         (true, true) => 0,

@@ -2,7 +2,8 @@
 //!
 //! [`eval`] computes one op on concrete data, [`eval_graph`] and [`eval_func`] whole graphs. It is written to be read,
 //! not to be fast: floats are widened to `f64`, computed with (sums and products of many terms too), and rounded once
-//! to the op's element type; integers are computed as 64-bit words and wrapped. Every pass and every back end is
+//! to the op's element type; integers are computed in 128 bits, which hold the values
+//! of every type, and wrapped. Every pass and every back end is
 //! tested against it.
 //!
 //! Operands and attributes are checked with [`ops::infer`] before anything is computed, so that wrong input is an

@@ -24,9 +24,12 @@ impl Scalar {
             DType::Bool => u64::from(value != 0.0),
             DType::U8 => u64::from(value as u8),
             DType::I8 => u64::from(value as i8 as u8),
+            DType::I16 => u64::from(value as i16 as u16),
+            DType::U16 => u64::from(value as u16),
             DType::I32 => u64::from(value as i32 as u32),
             DType::U32 => u64::from(value as u32),
             DType::I64 => value as i64 as u64,
+            DType::U64 => value as u64,
             DType::F16 => u64::from(f16::from_f32(round_to_odd(value)).to_bits()),
             DType::BF16 => u64::from(bf16::from_f32(round_to_odd(value)).to_bits()),
             DType::F32 => u64::from((value as f32).to_bits()),
@@ -37,17 +40,22 @@ impl Scalar {
 
     /// `value` converted to `dtype` (integers wrap, floats round; `bool` is `value != 0`).
     pub fn from_i64(dtype: DType, value: i64) -> Self {
+        Self::from_integer(dtype, value.into())
+    }
+
+    /// [`Scalar::from_i64`] of an integer that may lie beyond `i64`.
+    pub fn from_integer(dtype: DType, value: i128) -> Self {
         let bits = match dtype {
             DType::Bool => u64::from(value != 0),
-            DType::U8 => u64::from(value as u8),
-            DType::I8 => u64::from(value as i8 as u8),
+            DType::U8 | DType::I8 => u64::from(value as u8),
+            DType::I16 | DType::U16 => u64::from(value as u16),
             DType::I32 | DType::U32 => u64::from(value as u32),
-            DType::I64 => value as u64,
+            DType::I64 | DType::U64 => value as u64,
             DType::F32 => u64::from((value as f32).to_bits()),
             DType::F64 => (value as f64).to_bits(),
-            // The upper 32 bits carry all that a half keeps; whether anything follows them is folded into the lowest.
+            // All but the lowest 32 bits carry what a half keeps; whether any of those is set is folded into the next.
             DType::F16 | DType::BF16 => {
-                let sticky = i64::from(value as i32 != 0);
+                let sticky = i128::from(value as i32 != 0);
                 let exact = if value.unsigned_abs() >> 53 == 0 { value } else { (value >> 32 | sticky) << 32 };
                 return Self::from_f64(dtype, exact as f64);
             }
@@ -68,8 +76,9 @@ impl Scalar {
     /// The value as a double; exact for every type but 64-bit integers beyond 2^53.
     pub fn to_f64(self) -> f64 {
         match self.dtype {
-            DType::Bool | DType::U8 | DType::U32 => self.bits as f64,
+            DType::Bool | DType::U8 | DType::U16 | DType::U32 | DType::U64 => self.bits as f64,
             DType::I8 => f64::from(self.bits as u8 as i8),
+            DType::I16 => f64::from(self.bits as u16 as i16),
             DType::I32 => f64::from(self.bits as u32 as i32),
             DType::I64 => self.bits as i64 as f64,
             DType::F16 => f16::from_bits(self.bits as u16).to_f64(),
@@ -79,14 +88,25 @@ impl Scalar {
         }
     }
 
-    /// The value as an integer; floats are truncated and saturate.
+    /// The value as an integer; floats are truncated, and what is beyond the range saturates.
     pub fn to_i64(self) -> i64 {
         match self.dtype {
-            DType::Bool | DType::U8 | DType::U32 => self.bits as i64,
+            DType::Bool | DType::U8 | DType::U16 | DType::U32 => self.bits as i64,
             DType::I8 => i64::from(self.bits as u8 as i8),
+            DType::I16 => i64::from(self.bits as u16 as i16),
             DType::I32 => i64::from(self.bits as u32 as i32),
             DType::I64 => self.bits as i64,
+            DType::U64 => i64::try_from(self.bits).unwrap_or(i64::MAX),
             DType::F16 | DType::BF16 | DType::F32 | DType::F64 => self.to_f64() as i64,
+        }
+    }
+
+    /// The value as an integer of a type that holds those of all integer types; floats are truncated and saturate.
+    pub fn to_integer(self) -> i128 {
+        match self.dtype {
+            DType::U64 => self.bits.into(),
+            dtype if dtype.is_float() => self.to_f64() as i128,
+            _ => self.to_i64().into(),
         }
     }
 
@@ -125,8 +145,8 @@ impl fmt::Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.dtype {
             DType::Bool => f.write_str(if self.bits != 0 { "true" } else { "false" }),
-            DType::U8 | DType::I8 | DType::I32 | DType::U32 | DType::I64 => write!(f, "{}", self.to_i64()),
-            DType::F16 | DType::BF16 | DType::F32 | DType::F64 => {
+            dtype if dtype.is_int() => write!(f, "{}", self.to_integer()),
+            _ => {
                 let value = self.to_f64();
                 if value.is_nan() {
                     if *self == Self::from_f64(self.dtype, f64::NAN) {
@@ -226,14 +246,14 @@ impl TensorData {
         Self::new(dtype, shape, bytes)
     }
 
-    /// A tensor of `values` converted to `dtype`, as [`Scalar::from_i64`] does.
+    /// A tensor of `values` converted to `dtype`, as [`Scalar::from_integer`] does.
     ///
     /// # Panics
     /// If the number of values is not the product of `shape`.
-    pub fn from_integers(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = i64>) -> Self {
+    pub fn from_integers<T: Into<i128>>(dtype: DType, shape: Vec<usize>, values: impl IntoIterator<Item = T>) -> Self {
         let values = values.into_iter();
         let mut bytes = Vec::with_capacity(values.size_hint().0 * dtype.size());
-        values.for_each(|value| Scalar::from_i64(dtype, value).write(&mut bytes));
+        values.for_each(|value| Scalar::from_integer(dtype, value.into()).write(&mut bytes));
         Self::new(dtype, shape, bytes)
     }
 
@@ -251,6 +271,15 @@ impl TensorData {
         match self.dtype {
             DType::I64 => self.words(i64::from_le_bytes),
             _ => self.scalars().map(Scalar::to_i64).collect(),
+        }
+    }
+
+    /// All elements as integers, as [`Scalar::to_integer`] gives them.
+    pub fn to_integers(&self) -> Vec<i128> {
+        match self.dtype {
+            DType::I64 => self.words(|word| i64::from_le_bytes(word).into()),
+            DType::U64 => self.words(|word| u64::from_le_bytes(word).into()),
+            _ => self.scalars().map(Scalar::to_integer).collect(),
         }
     }
 

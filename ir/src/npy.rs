@@ -44,7 +44,7 @@ pub enum NpyError {
         message: String,
     },
     /// The element type is none of nnc's.
-    #[error("element type `{0}` is not supported, expected one of ?, i1, i4, i8, u1, u4, f2, f4, f8")]
+    #[error("element type `{0}` is not supported, expected one of ?, i1, i2, i4, i8, u1, u2, u4, u8, f2, f4, f8")]
     ElementType(String),
     /// The element type has no NumPy equivalent.
     #[error("NumPy has no element type {0}; convert to f32 first")]

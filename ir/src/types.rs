@@ -15,12 +15,18 @@ pub enum DType {
     U8,
     /// Signed 8-bit integers.
     I8,
+    /// Signed 16-bit integers.
+    I16,
+    /// Unsigned 16-bit integers.
+    U16,
     /// Signed 32-bit integers.
     I32,
     /// Unsigned 32-bit integers.
     U32,
     /// Signed 64-bit integers.
     I64,
+    /// Unsigned 64-bit integers.
+    U64,
     /// IEEE 754 binary16.
     F16,
     /// bfloat16: the upper half of a binary32.
@@ -33,8 +39,21 @@ pub enum DType {
 
 impl DType {
     /// Every element type, in declaration order.
-    pub const ALL: [DType; 10] =
-        [Self::Bool, Self::U8, Self::I8, Self::I32, Self::U32, Self::I64, Self::F16, Self::BF16, Self::F32, Self::F64];
+    pub const ALL: [DType; 13] = [
+        Self::Bool,
+        Self::U8,
+        Self::I8,
+        Self::I16,
+        Self::U16,
+        Self::I32,
+        Self::U32,
+        Self::I64,
+        Self::U64,
+        Self::F16,
+        Self::BF16,
+        Self::F32,
+        Self::F64,
+    ];
 
     /// The name in the text format, for example `f32`.
     pub const fn name(self) -> &'static str {
@@ -42,9 +61,12 @@ impl DType {
             Self::Bool => "bool",
             Self::U8 => "u8",
             Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::U16 => "u16",
             Self::I32 => "i32",
             Self::U32 => "u32",
             Self::I64 => "i64",
+            Self::U64 => "u64",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
             Self::F32 => "f32",
@@ -61,9 +83,9 @@ impl DType {
     pub const fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::F16 | Self::BF16 => 2,
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::I64 | Self::U64 | Self::F64 => 8,
         }
     }
 
@@ -74,12 +96,12 @@ impl DType {
 
     /// Whether this is an integer type (`bool` is not).
     pub const fn is_int(self) -> bool {
-        matches!(self, Self::U8 | Self::I8 | Self::I32 | Self::U32 | Self::I64)
+        matches!(self, Self::U8 | Self::I8 | Self::I16 | Self::U16 | Self::I32 | Self::U32 | Self::I64 | Self::U64)
     }
 
     /// Whether this is a signed integer or a floating-point type.
     pub const fn is_signed(self) -> bool {
-        matches!(self, Self::I8 | Self::I32 | Self::I64) || self.is_float()
+        matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64) || self.is_float()
     }
 }
 

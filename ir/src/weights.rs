@@ -169,9 +169,12 @@ const fn safetensors_name(dtype: DType) -> &'static str {
         DType::Bool => "BOOL",
         DType::U8 => "U8",
         DType::I8 => "I8",
+        DType::I16 => "I16",
+        DType::U16 => "U16",
         DType::I32 => "I32",
         DType::U32 => "U32",
         DType::I64 => "I64",
+        DType::U64 => "U64",
         DType::F16 => "F16",
         DType::BF16 => "BF16",
         DType::F32 => "F32",
@@ -320,7 +323,7 @@ mod tests {
             "tensor `x`: F32[4611686018427387904, 4611686018427387904] does not fit into memory",
         );
         check(&file(&one("F99", "[2]", 0, 8), 8), "invalid JSON in header: unknown variant `F99`");
-        check(&file(&one("U16", "[4]", 0, 8), 8), "tensor `x` has element type U16\n  note: expected one of BOOL, U8");
+        check(&file(&one("C64", "[1]", 0, 8), 8), "tensor `x` has element type C64\n  note: expected one of BOOL, U8");
         check(&file(&one("BOOL", "[8]", 0, 8), 8), "tensor `x`: element 0 is 2, expected a BOOL of 0 or 1");
         check(
             &file(r#"{"x":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}}"#, 0),

@@ -31,7 +31,19 @@ macro_rules! elements {
     )*};
 }
 
-elements!(i8 => I8, i32 => I32, u32 => U32, i64 => I64, f16 => F16, bf16 => BF16, f32 => F32, f64 => F64);
+elements!(
+    i8 => I8,
+    i16 => I16,
+    u16 => U16,
+    i32 => I32,
+    u32 => U32,
+    i64 => I64,
+    u64 => U64,
+    f16 => F16,
+    bf16 => BF16,
+    f32 => F32,
+    f64 => F64,
+);
 
 impl sealed::Sealed for u8 {}
 impl Element for u8 {

@@ -31,9 +31,12 @@ pub enum ElemType {
     Bool,
     U8,
     I8,
+    I16,
+    U16,
     I32,
     U32,
     I64,
+    U64,
     F16,
     BF16,
     F32,
@@ -45,9 +48,9 @@ impl ElemType {
     pub const fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 => 1,
-            Self::F16 | Self::BF16 => 2,
+            Self::I16 | Self::U16 | Self::F16 | Self::BF16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
-            Self::I64 | Self::F64 => 8,
+            Self::I64 | Self::U64 | Self::F64 => 8,
         }
     }
 
@@ -57,9 +60,12 @@ impl ElemType {
             Self::Bool => "bool",
             Self::U8 => "u8",
             Self::I8 => "i8",
+            Self::I16 => "i16",
+            Self::U16 => "u16",
             Self::I32 => "i32",
             Self::U32 => "u32",
             Self::I64 => "i64",
+            Self::U64 => "u64",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
             Self::F32 => "f32",

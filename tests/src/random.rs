@@ -49,7 +49,7 @@ impl Random {
 const SHAPES: [&[usize]; 9] = [&[], &[4], &[6], &[4, 6], &[6, 4], &[4, 4], &[2, 4, 6], &[3, 21], &[21]];
 
 /// `f32` most often.
-const TYPES: [DType; 11] = [
+const TYPES: [DType; 14] = [
     DType::F32,
     DType::F32,
     DType::F32,
@@ -60,6 +60,9 @@ const TYPES: [DType; 11] = [
     DType::I32,
     DType::I64,
     DType::U32,
+    DType::I16,
+    DType::U16,
+    DType::U64,
     DType::Bool,
 ];
 
@@ -77,7 +80,8 @@ impl Mix {
     /// All types, loops and branches.
     pub const CONTROL: Self = Self { types: &TYPES, control: 2 };
     /// The same without floating-point numbers: every result is exact.
-    pub const EXACT_CONTROL: Self = Self { types: &[DType::I32, DType::I64, DType::U32, DType::Bool], control: 2 };
+    pub const EXACT_CONTROL: Self =
+        Self { types: &[DType::I32, DType::I64, DType::U32, DType::U64, DType::I16, DType::Bool], control: 2 };
 
     /// Whether nothing is rounded.
     pub fn is_exact(&self) -> bool {

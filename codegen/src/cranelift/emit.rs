@@ -90,7 +90,7 @@ fn lane_type(ty: Ty) -> Type {
     match ty {
         Ty::Bool => types::I8,
         Ty::I32 | Ty::U32 => types::I32,
-        Ty::I64 => types::I64,
+        Ty::I64 | Ty::U64 => types::I64,
         Ty::F32 => types::F32,
         Ty::F64 => types::F64,
     }
@@ -105,7 +105,7 @@ fn piece_type(ty: Ty) -> Type {
 
 /// Whether registers of this type are held in pieces.
 fn in_pieces(reg: RegType) -> bool {
-    reg.lanes > 1 && reg.lanes.is_multiple_of(4) && !matches!(reg.ty, Ty::I64 | Ty::F64)
+    reg.lanes > 1 && reg.lanes.is_multiple_of(4) && !reg.ty.is_wide()
 }
 
 fn int_cc(dir: CompareDir, signed: bool) -> IntCC {
@@ -194,7 +194,9 @@ impl Emitter<'_> {
             DType::U8 => ins.uload8(types::I32, flags, address, offset),
             DType::I8 => ins.sload8(types::I32, flags, address, offset),
             DType::I32 | DType::U32 => ins.load(types::I32, flags, address, offset),
-            DType::I64 => ins.load(types::I64, flags, address, offset),
+            DType::U16 => ins.uload16(types::I32, flags, address, offset),
+            DType::I16 => ins.sload16(types::I32, flags, address, offset),
+            DType::I64 | DType::U64 => ins.load(types::I64, flags, address, offset),
             DType::F32 => ins.load(types::F32, flags, address, offset),
             DType::F64 => ins.load(types::F64, flags, address, offset),
             DType::BF16 => {
@@ -214,6 +216,9 @@ impl Emitter<'_> {
             DType::U8 | DType::I8 => {
                 self.builder.ins().istore8(flags, value, address, offset);
             }
+            DType::U16 | DType::I16 => {
+                self.builder.ins().istore16(flags, value, address, offset);
+            }
             DType::BF16 => {
                 let bits = self.f32_to_bf16(value);
                 self.builder.ins().istore16(flags, bits, address, offset);
@@ -222,7 +227,7 @@ impl Emitter<'_> {
                 let bits = self.f32_to_f16(value);
                 self.builder.ins().istore16(flags, bits, address, offset);
             }
-            DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => {
+            DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => {
                 self.builder.ins().store(flags, value, address, offset);
             }
         }
@@ -310,7 +315,7 @@ impl Emitter<'_> {
             Ty::F64 => self.builder.ins().f64const(Ieee64::with_bits(bits)),
             Ty::Bool => self.builder.ins().iconst(types::I8, i64::from(bits != 0)),
             Ty::I32 | Ty::U32 => self.builder.ins().iconst(types::I32, i64::from(bits as u32)),
-            Ty::I64 => self.builder.ins().iconst(types::I64, bits as i64),
+            Ty::I64 | Ty::U64 => self.builder.ins().iconst(types::I64, bits as i64),
         }
     }
 
@@ -549,8 +554,7 @@ impl Emitter<'_> {
                         if operand.ty.is_float() {
                             self.builder.ins().fcmp(float_cc(*dir), lhs, rhs)
                         } else {
-                            let signed = matches!(operand.ty, Ty::I32 | Ty::I64);
-                            self.builder.ins().icmp(int_cc(*dir, signed), lhs, rhs)
+                            self.builder.ins().icmp(int_cc(*dir, operand.ty.is_signed_int()), lhs, rhs)
                         }
                     });
                     Repr::Lanes(bits.collect())
@@ -713,7 +717,7 @@ impl Emitter<'_> {
             UnOp::Neg if ty.is_float() => ins.fneg(x),
             UnOp::Neg => ins.ineg(x),
             UnOp::Abs if ty.is_float() => ins.fabs(x),
-            UnOp::Abs if ty == Ty::U32 => x,
+            UnOp::Abs if !ty.is_signed_int() => x,
             UnOp::Abs => ins.iabs(x),
             UnOp::Not if ty == Ty::Bool && !is_piece => ins.bxor_imm_u(x, 1),
             UnOp::Not => ins.bnot(x),
@@ -830,7 +834,7 @@ impl Emitter<'_> {
                 _ => self.extremum(op, lhs, rhs, never_nan),
             };
         }
-        let signed = matches!(ty, Ty::I32 | Ty::I64);
+        let signed = ty.is_signed_int();
         match op {
             BinOp::Div if signed => self.signed_div(ty, lhs, rhs, true),
             BinOp::Rem if signed => self.signed_div(ty, lhs, rhs, false),
@@ -930,7 +934,7 @@ impl Emitter<'_> {
     fn cast_lane(&mut self, from: Ty, to: Ty, x: Value) -> Value {
         let ins = self.builder.ins();
         match (from, to) {
-            (Ty::Bool, Ty::I32 | Ty::U32 | Ty::I64) => ins.uextend(lane_type(to), x),
+            (Ty::Bool, Ty::I32 | Ty::U32 | Ty::I64 | Ty::U64) => ins.uextend(lane_type(to), x),
             (Ty::Bool, Ty::F32 | Ty::F64) => {
                 let wide = ins.uextend(types::I32, x);
                 self.builder.ins().fcvt_from_sint(lane_type(to), wide)
@@ -944,16 +948,17 @@ impl Emitter<'_> {
                 self.builder.ins().fcmp(FloatCC::NotEqual, x, zero)
             }
             (_, Ty::Bool) => ins.icmp_imm_s(IntCC::NotEqual, x, 0),
-            (Ty::I32, Ty::I64) => ins.sextend(types::I64, x),
-            (Ty::U32, Ty::I64) => ins.uextend(types::I64, x),
-            (Ty::I64, Ty::I32 | Ty::U32) => ins.ireduce(types::I32, x),
+            (Ty::I32, Ty::I64 | Ty::U64) => ins.sextend(types::I64, x),
+            (Ty::U32, Ty::I64 | Ty::U64) => ins.uextend(types::I64, x),
+            (Ty::I64 | Ty::U64, Ty::I32 | Ty::U32) => ins.ireduce(types::I32, x),
             (Ty::I32 | Ty::I64, Ty::F32 | Ty::F64) => ins.fcvt_from_sint(lane_type(to), x),
             (Ty::U32, Ty::F32 | Ty::F64) => {
                 let wide = ins.uextend(types::I64, x);
                 self.builder.ins().fcvt_from_sint(lane_type(to), wide)
             }
             (Ty::F32 | Ty::F64, Ty::I32 | Ty::I64) => ins.fcvt_to_sint_sat(lane_type(to), x),
-            (Ty::F32 | Ty::F64, Ty::U32) => ins.fcvt_to_uint_sat(types::I32, x),
+            (Ty::U64, Ty::F32 | Ty::F64) => ins.fcvt_from_uint(lane_type(to), x),
+            (Ty::F32 | Ty::F64, Ty::U32 | Ty::U64) => ins.fcvt_to_uint_sat(lane_type(to), x),
             (Ty::F32, Ty::F64) => ins.fpromote(types::F64, x),
             (Ty::F64, Ty::F32) => ins.fdemote(types::F32, x),
             _ => x,

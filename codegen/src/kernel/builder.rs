@@ -86,6 +86,7 @@ impl KernelBuilder {
             Ty::Bool => value.bits,
             Ty::I32 | Ty::U32 => value.to_i64() as u32 as u64,
             Ty::I64 => value.to_i64() as u64,
+            Ty::U64 => value.bits,
             Ty::F32 => u64::from((value.to_f64() as f32).to_bits()),
             Ty::F64 => value.bits,
         };
@@ -107,7 +108,7 @@ impl KernelBuilder {
         let bits = match ty {
             Ty::Bool => u64::from(value != 0),
             Ty::I32 | Ty::U32 => u64::from(value as u32),
-            Ty::I64 => value as u64,
+            Ty::I64 | Ty::U64 => value as u64,
             Ty::F32 | Ty::F64 => return self.const_f64(ty, lanes, value as f64),
         };
         self.inst(ty, lanes, Inst::Const(bits))
@@ -179,11 +180,11 @@ impl KernelBuilder {
     /// Rounds to the values of `dtype`, if it is narrower than its register type.
     pub fn narrow(&mut self, dtype: DType, operand: Reg) -> Reg {
         match dtype {
-            DType::U8 | DType::I8 | DType::F16 | DType::BF16 => {
+            DType::U8 | DType::I8 | DType::U16 | DType::I16 | DType::F16 | DType::BF16 => {
                 let RegType { ty, lanes } = self.reg_type(operand);
                 self.inst(ty, lanes, Inst::Narrow(dtype, operand))
             }
-            DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => operand,
+            DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => operand,
         }
     }
 

@@ -81,6 +81,7 @@ fn constant_text(ty: Ty, bits: u64) -> String {
         Ty::I32 => (bits as u32 as i32).to_string(),
         Ty::U32 => (bits as u32).to_string(),
         Ty::I64 => (bits as i64).to_string(),
+        Ty::U64 => bits.to_string(),
         Ty::F32 => format!("{:?}", f32::from_bits(bits as u32)),
         Ty::F64 => format!("{:?}", f64::from_bits(bits)),
     }

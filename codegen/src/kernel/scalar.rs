@@ -21,7 +21,7 @@ pub fn unary(op: UnOp, ty: Ty, x: u64) -> u64 {
     match (op, ty) {
         (UnOp::Neg, Ty::F32) => of_f32(-f32_of(x)),
         (UnOp::Neg, Ty::F64) => (-f64::from_bits(x)).to_bits(),
-        (UnOp::Neg, Ty::I64) => x.wrapping_neg(),
+        (UnOp::Neg, Ty::I64 | Ty::U64) => x.wrapping_neg(),
         (UnOp::Neg, _) => u64::from((x as u32).wrapping_neg()),
         (UnOp::Abs, Ty::F32) => of_f32(f32_of(x).abs()),
         (UnOp::Abs, Ty::F64) => f64::from_bits(x).abs().to_bits(),
@@ -29,7 +29,7 @@ pub fn unary(op: UnOp, ty: Ty, x: u64) -> u64 {
         (UnOp::Abs, Ty::I64) => (x as i64).wrapping_abs() as u64,
         (UnOp::Abs, _) => x,
         (UnOp::Not, Ty::Bool) => x ^ 1,
-        (UnOp::Not, Ty::I64 | Ty::F64) => !x,
+        (UnOp::Not, Ty::I64 | Ty::U64 | Ty::F64) => !x,
         (UnOp::Not, _) => u64::from(!(x as u32)),
         (UnOp::Sqrt, Ty::F32) => of_f32(f32_of(x).sqrt()),
         (UnOp::Floor, Ty::F32) => of_f32(f32_of(x).floor()),
@@ -47,10 +47,9 @@ pub fn binary(op: BinOp, ty: Ty, lhs: u64, rhs: u64) -> u64 {
     match ty {
         Ty::F32 => of_f32(float_binary(op, f32_of(lhs), f32_of(rhs))),
         Ty::F64 => float_binary(op, f64::from_bits(lhs), f64::from_bits(rhs)).to_bits(),
-        Ty::I32 => u64::from(int_binary(op, lhs as u32 as i32 as i64, rhs as u32 as i32 as i64, 32) as u32),
-        Ty::U32 => u64::from(int_binary(op, lhs as i64, rhs as i64, 32) as u32),
-        Ty::I64 => int_binary(op, lhs as i64, rhs as i64, 64) as u64,
-        Ty::Bool => int_binary(op, lhs as i64, rhs as i64, 32) as u64 & 1,
+        Ty::I32 | Ty::U32 => u64::from(int_binary(op, integer(ty, lhs), integer(ty, rhs), 32) as u32),
+        Ty::I64 | Ty::U64 => int_binary(op, integer(ty, lhs), integer(ty, rhs), 64) as u64,
+        Ty::Bool => int_binary(op, integer(ty, lhs), integer(ty, rhs), 32) as u64 & 1,
     }
 }
 
@@ -81,8 +80,21 @@ where
     }
 }
 
-/// Operands are extended to 64 bits by their own sign; the caller truncates.
-fn int_binary(op: BinOp, lhs: i64, rhs: i64, width: u32) -> i64 {
+/// The value of a lane of integers or truth values, in a type that holds all of them.
+fn integer(ty: Ty, x: u64) -> i128 {
+    match ty {
+        Ty::I32 => (x as u32 as i32).into(),
+        Ty::I64 => (x as i64).into(),
+        Ty::U32 | Ty::U64 | Ty::Bool => x.into(),
+        Ty::F32 | Ty::F64 => unreachable!("{} is no type of integers", ty.name()),
+    }
+}
+
+/// Operands are extended by their own sign; the caller truncates to `width` bits.
+fn int_binary(op: BinOp, lhs: i128, rhs: i128, width: u32) -> i128 {
+    // Shifts count modulo the width, and fill with zeros or copies of the highest bit whatever the sign.
+    let amount = rhs as u32 % width;
+    let spare = 128 - width;
     match op {
         BinOp::Add => lhs.wrapping_add(rhs),
         BinOp::Sub => lhs.wrapping_sub(rhs),
@@ -97,11 +109,9 @@ fn int_binary(op: BinOp, lhs: i64, rhs: i64, width: u32) -> i64 {
         BinOp::And => lhs & rhs,
         BinOp::Or => lhs | rhs,
         BinOp::Xor => lhs ^ rhs,
-        BinOp::Shl => lhs.wrapping_shl(rhs as u32),
-        BinOp::ShrLogical if width == 32 => i64::from((lhs as u32).wrapping_shr(rhs as u32)),
-        BinOp::ShrArithmetic if width == 32 => i64::from((lhs as u32 as i32).wrapping_shr(rhs as u32)),
-        BinOp::ShrLogical => (lhs as u64).wrapping_shr(rhs as u32) as i64,
-        BinOp::ShrArithmetic => lhs.wrapping_shr(rhs as u32),
+        BinOp::Shl => lhs << amount,
+        BinOp::ShrLogical => ((lhs << spare) as u128 >> spare >> amount) as i128,
+        BinOp::ShrArithmetic => lhs << spare >> spare >> amount,
     }
 }
 
@@ -120,7 +130,7 @@ pub fn compare(dir: CompareDir, ty: Ty, lhs: u64, rhs: u64) -> bool {
         Ty::F64 => f64::from_bits(lhs).partial_cmp(&f64::from_bits(rhs)),
         Ty::I32 => Some((lhs as u32 as i32).cmp(&(rhs as u32 as i32))),
         Ty::I64 => Some((lhs as i64).cmp(&(rhs as i64))),
-        Ty::U32 | Ty::Bool => Some(lhs.cmp(&rhs)),
+        Ty::U32 | Ty::U64 | Ty::Bool => Some(lhs.cmp(&rhs)),
     };
     match dir {
         CompareDir::Eq => order.is_some_and(|order| order.is_eq()),
@@ -137,9 +147,7 @@ pub fn cast(to: Ty, from: Ty, x: u64) -> u64 {
     match from {
         Ty::F32 => cast_float(to, f64::from(f32_of(x)), of_f32(f32_of(x))),
         Ty::F64 => cast_float(to, f64::from_bits(x), of_f32(f64::from_bits(x) as f32)),
-        Ty::I32 => cast_int(to, i64::from(x as u32 as i32)),
-        Ty::I64 => cast_int(to, x as i64),
-        Ty::U32 | Ty::Bool => cast_int(to, x as i64),
+        Ty::I32 | Ty::U32 | Ty::I64 | Ty::U64 | Ty::Bool => cast_int(to, integer(from, x)),
     }
 }
 
@@ -150,16 +158,17 @@ fn cast_float(to: Ty, value: f64, single: u64) -> u64 {
         Ty::I32 => u64::from(value as i32 as u32),
         Ty::U32 => u64::from(value as u32),
         Ty::I64 => value as i64 as u64,
+        Ty::U64 => value as u64,
         Ty::F32 => single,
         Ty::F64 => value.to_bits(),
     }
 }
 
-fn cast_int(to: Ty, value: i64) -> u64 {
+fn cast_int(to: Ty, value: i128) -> u64 {
     match to {
         Ty::Bool => u64::from(value != 0),
         Ty::I32 | Ty::U32 => u64::from(value as u32),
-        Ty::I64 => value as u64,
+        Ty::I64 | Ty::U64 => value as u64,
         Ty::F32 => of_f32(value as f32),
         Ty::F64 => (value as f64).to_bits(),
     }
@@ -170,9 +179,11 @@ pub fn narrow(dtype: DType, x: u64) -> u64 {
     match dtype {
         DType::U8 => u64::from(x as u8),
         DType::I8 => u64::from(i32::from(x as i8) as u32),
+        DType::U16 => u64::from(x as u16),
+        DType::I16 => u64::from(i32::from(x as i16) as u32),
         DType::F16 => of_f32(f16::from_f32(f32_of(x)).to_f32()),
         DType::BF16 => of_f32(bf16::from_f32(f32_of(x)).to_f32()),
-        DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => x,
+        DType::Bool | DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => x,
     }
 }
 
@@ -186,9 +197,18 @@ pub fn load(dtype: DType, bytes: &[u8]) -> u64 {
     let bits = u64::from_le_bytes(word);
     match dtype {
         DType::I8 => u64::from(i32::from(bits as i8) as u32),
+        DType::I16 => u64::from(i32::from(bits as i16) as u32),
         DType::F16 => of_f32(f16::from_bits(bits as u16).to_f32()),
         DType::BF16 => of_f32(bf16::from_bits(bits as u16).to_f32()),
-        DType::Bool | DType::U8 | DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => bits,
+        DType::Bool
+        | DType::U8
+        | DType::U16
+        | DType::I32
+        | DType::U32
+        | DType::I64
+        | DType::U64
+        | DType::F32
+        | DType::F64 => bits,
     }
 }
 

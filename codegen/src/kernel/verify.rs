@@ -167,7 +167,7 @@ impl Checker<'_> {
         // k2
         let fits = match inst {
             Inst::Const(_) => true,
-            Inst::LaneIota => matches!(ty.ty, Ty::I32 | Ty::U32 | Ty::I64),
+            Inst::LaneIota => !ty.ty.is_float() && ty.ty != Ty::Bool,
             Inst::LaneMask { active } => ty.ty == Ty::Bool && *active <= ty.lanes,
             Inst::Splat(scalar) => self.used(*scalar) == RegType { ty: ty.ty, lanes: 1 },
             Inst::Extract { vector, lane } => {
@@ -204,8 +204,8 @@ impl Checker<'_> {
             Inst::Cast(operand) => lanes(self.used(*operand)),
             Inst::Bitcast(operand) => {
                 let operand = self.used(*operand);
-                let wide = |ty: Ty| matches!(ty, Ty::I64 | Ty::F64);
-                lanes(operand) && wide(operand.ty) == wide(ty.ty) && operand.ty != Ty::Bool && ty.ty != Ty::Bool
+                let same_size = operand.ty.is_wide() == ty.ty.is_wide();
+                lanes(operand) && same_size && operand.ty != Ty::Bool && ty.ty != Ty::Bool
             }
             Inst::Narrow(dtype, operand) => same(self.used(*operand)) && Ty::of(*dtype) == ty.ty,
             Inst::Load { buffer, index, active, .. } => {

@@ -99,7 +99,7 @@ fn lane_name(ty: Ty) -> &'static str {
     match ty {
         Ty::Bool => "i1",
         Ty::I32 | Ty::U32 => "i32",
-        Ty::I64 => "i64",
+        Ty::I64 | Ty::U64 => "i64",
         Ty::F32 => "float",
         Ty::F64 => "double",
     }
@@ -109,9 +109,9 @@ fn lane_name(ty: Ty) -> &'static str {
 fn memory_name(dtype: DType) -> &'static str {
     match dtype {
         DType::Bool | DType::U8 | DType::I8 => "i8",
-        DType::F16 | DType::BF16 => "i16",
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => "i16",
         DType::I32 | DType::U32 => "i32",
-        DType::I64 => "i64",
+        DType::I64 | DType::U64 => "i64",
         DType::F32 => "float",
         DType::F64 => "double",
     }
@@ -140,7 +140,7 @@ fn lane_constant(ty: Ty, bits: u64) -> String {
     match ty {
         Ty::Bool => (bits != 0).to_string(),
         Ty::I32 | Ty::U32 => (bits as u32 as i32).to_string(),
-        Ty::I64 => (bits as i64).to_string(),
+        Ty::I64 | Ty::U64 => (bits as i64).to_string(),
         // LLVM writes floats as the bits of the equal double.
         Ty::F32 => format!("0x{:016X}", f64::from(f32::from_bits(bits as u32)).to_bits()),
         Ty::F64 => format!("0x{bits:016X}"),
@@ -364,6 +364,8 @@ impl Emitter<'_> {
             DType::Bool => self.value(&format!("trunc {} {raw} to {}", wide("i8"), wide("i1"))),
             DType::U8 => self.value(&format!("zext {} {raw} to {}", wide("i8"), wide("i32"))),
             DType::I8 => self.value(&format!("sext {} {raw} to {}", wide("i8"), wide("i32"))),
+            DType::U16 => self.value(&format!("zext {} {raw} to {}", wide("i16"), wide("i32"))),
+            DType::I16 => self.value(&format!("sext {} {raw} to {}", wide("i16"), wide("i32"))),
             DType::F16 => {
                 let half = self.value(&format!("bitcast {} {raw} to {}", wide("i16"), wide("half")));
                 self.value(&format!("fpext {} {half} to {}", wide("half"), wide("float")))
@@ -374,7 +376,7 @@ impl Emitter<'_> {
                 let bits = self.value(&format!("shl {} {bits}, {sixteen}", wide("i32")));
                 self.value(&format!("bitcast {} {bits} to {}", wide("i32"), wide("float")))
             }
-            DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => raw,
+            DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => raw,
         }
     }
 
@@ -384,6 +386,7 @@ impl Emitter<'_> {
         match dtype {
             DType::Bool => self.value(&format!("zext {} {value} to {}", wide("i1"), wide("i8"))),
             DType::U8 | DType::I8 => self.value(&format!("trunc {} {value} to {}", wide("i32"), wide("i8"))),
+            DType::U16 | DType::I16 => self.value(&format!("trunc {} {value} to {}", wide("i32"), wide("i16"))),
             DType::F16 => {
                 let half = self.value(&format!("fptrunc {} {value} to {}", wide("float"), wide("half")));
                 self.value(&format!("bitcast {} {half} to {}", wide("half"), wide("i16")))
@@ -392,7 +395,7 @@ impl Emitter<'_> {
                 let bits = self.round_to_bf16(lanes, &value);
                 self.value(&format!("trunc {} {bits} to {}", wide("i32"), wide("i16")))
             }
-            DType::I32 | DType::U32 | DType::I64 | DType::F32 | DType::F64 => value,
+            DType::I32 | DType::U32 | DType::I64 | DType::U64 | DType::F32 | DType::F64 => value,
         }
     }
 
@@ -620,7 +623,7 @@ impl Emitter<'_> {
             UnOp::Neg if ty.is_float() => format!("fneg {full} {x}"),
             UnOp::Neg => format!("sub {full} {}, {x}", repeated(reg_type, 0)),
             UnOp::Abs if ty.is_float() => call("fabs"),
-            UnOp::Abs if ty == Ty::U32 => format!("bitcast {full} {x} to {full}"),
+            UnOp::Abs if !ty.is_signed_int() => format!("bitcast {full} {x} to {full}"),
             UnOp::Abs => {
                 let name = format!("llvm.abs.{}", suffix(lane, lanes));
                 self.intrinsic(&name, &full, &[&full, "i1"], &[&x, "false"])
@@ -636,7 +639,7 @@ impl Emitter<'_> {
     fn binary(&mut self, op: BinOp, ty: Ty, lanes: u16, lhs: &str, rhs: &str, never_nan: bool) -> String {
         let full = vector(lane_name(ty), lanes);
         let float = ty.is_float();
-        let signed = matches!(ty, Ty::I32 | Ty::I64);
+        let signed = ty.is_signed_int();
         let mnemonic = match op {
             BinOp::Add => ["add", "fadd"][usize::from(float)],
             BinOp::Sub => ["sub", "fsub"][usize::from(float)],
@@ -745,17 +748,19 @@ impl Emitter<'_> {
         let from = self.reg_type(operand);
         let (target, source) = (name_of(to), self.typed(operand));
         match (from.ty, to.ty) {
-            (Ty::Bool, Ty::I32 | Ty::U32 | Ty::I64) | (Ty::U32, Ty::I64) => format!("zext {source} to {target}"),
-            (Ty::Bool | Ty::U32, Ty::F32 | Ty::F64) => format!("uitofp {source} to {target}"),
+            (Ty::Bool, Ty::I32 | Ty::U32) | (Ty::Bool | Ty::U32, Ty::I64 | Ty::U64) => {
+                format!("zext {source} to {target}")
+            }
+            (Ty::Bool | Ty::U32 | Ty::U64, Ty::F32 | Ty::F64) => format!("uitofp {source} to {target}"),
             (Ty::I32 | Ty::I64, Ty::F32 | Ty::F64) => format!("sitofp {source} to {target}"),
             (Ty::F32 | Ty::F64, Ty::Bool) => format!("fcmp une {source}, {}", repeated(from, 0)),
             (_, Ty::Bool) => format!("icmp ne {source}, {}", repeated(from, 0)),
-            (Ty::I32, Ty::I64) => format!("sext {source} to {target}"),
-            (Ty::I64, Ty::I32 | Ty::U32) => format!("trunc {source} to {target}"),
+            (Ty::I32, Ty::I64 | Ty::U64) => format!("sext {source} to {target}"),
+            (Ty::I64 | Ty::U64, Ty::I32 | Ty::U32) => format!("trunc {source} to {target}"),
             (Ty::F32, Ty::F64) => format!("fpext {source} to {target}"),
             (Ty::F64, Ty::F32) => format!("fptrunc {source} to {target}"),
-            (Ty::F32 | Ty::F64, Ty::I32 | Ty::U32 | Ty::I64) => {
-                let kind = if to.ty == Ty::U32 { "fptoui" } else { "fptosi" };
+            (Ty::F32 | Ty::F64, Ty::I32 | Ty::U32 | Ty::I64 | Ty::U64) => {
+                let kind = if to.ty.is_signed_int() { "fptosi" } else { "fptoui" };
                 let (result, argument) = (suffix(lane_name(to.ty), to.lanes), suffix(lane_name(from.ty), from.lanes));
                 let name = format!("llvm.{kind}.sat.{result}.{argument}");
                 let x = self.reg(operand);
@@ -770,7 +775,7 @@ fn predicate(dir: CompareDir, ty: Ty) -> &'static str {
     let kind = match ty {
         Ty::F32 | Ty::F64 => 0,
         Ty::I32 | Ty::I64 => 1,
-        Ty::U32 | Ty::Bool => 2,
+        Ty::U32 | Ty::U64 | Ty::Bool => 2,
     };
     match dir {
         CompareDir::Eq => ["oeq", "eq", "eq"][kind],

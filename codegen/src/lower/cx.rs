@@ -17,7 +17,7 @@ use nnc_ir::{DType, Scalar, Value};
 use super::affine::{Affine, Range, Var, dense_strides, dot};
 use super::region::Region;
 use super::{Arg, dynamic, elementwise, random, view, window};
-use crate::kernel::{BinOp, BufferId, Index, Inst, KernelBuilder, LoopKind, Reg, Space, Ty};
+use crate::kernel::{BinOp, BufferId, Index, Inst, KernelBuilder, LoopKind, Reg, RegType, Space, Ty};
 
 /// Why a value cannot be evaluated in this kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -670,7 +670,7 @@ impl<'r> Cx<'r> {
     pub(super) fn scalar_constant(&mut self, scalar: Scalar) -> Reg {
         let reg = self.b.constant(scalar, 1);
         let bits = match self.b.reg_type(reg).ty {
-            Ty::Bool | Ty::F64 => scalar.bits,
+            Ty::Bool | Ty::U64 | Ty::F64 => scalar.bits,
             Ty::I32 | Ty::U32 => u64::from(scalar.to_i64() as u32),
             Ty::I64 => scalar.to_i64() as u64,
             Ty::F32 => u64::from((scalar.to_f64() as f32).to_bits()),
@@ -717,9 +717,22 @@ impl<'r> Cx<'r> {
 
     fn iota(&mut self, coord: &Affine, dtype: DType) -> Reg {
         let (_, high) = self.range(coord);
-        let counter = if high < 1 << 31 && Ty::of(dtype) != Ty::I64 { DType::I32 } else { DType::I64 };
+        let counter =
+            if high < 1 << 31 && !matches!(Ty::of(dtype), Ty::I64 | Ty::U64) { DType::I32 } else { DType::I64 };
         let number = self.coord_reg(coord, Ty::of(counter));
         elementwise::convert(&mut self.b, number, counter, dtype)
+    }
+
+    /// An integer as a position: `i64`, where what is beyond its range saturates.
+    pub(super) fn position(&mut self, reg: Reg) -> Reg {
+        let RegType { ty, lanes } = self.b.reg_type(reg);
+        let reg = if ty == Ty::U64 {
+            let most = self.b.const_i64(ty, lanes, i64::MAX);
+            self.b.binary(BinOp::Min, reg, most)
+        } else {
+            reg
+        };
+        self.b.cast(Ty::I64, reg)
     }
 
     /// A scalar `i64` register, clamped into a range, as an index.

@@ -7,7 +7,6 @@ use nnc_ir::ops::Op;
 use super::affine::Affine;
 use super::cx::{Cx, Eval, Placement};
 use super::{Arg, Built, Out, Planner, pointwise};
-use crate::kernel::Ty;
 
 /// The start along one dimension of `extent`, clamped so that a slice of extent `size` lies inside.
 pub(super) fn start(cx: &mut Cx<'_>, start: Value, extent: usize, size: usize) -> Eval<Affine> {
@@ -15,7 +14,7 @@ pub(super) fn start(cx: &mut Cx<'_>, start: Value, extent: usize, size: usize) -
         return Ok(Affine::constant(0));
     }
     let reg = cx.eval(start, &[])?;
-    let reg = cx.b.cast(Ty::I64, reg);
+    let reg = cx.position(reg);
     Ok(cx.clamp_index(reg, 0, (extent - size) as i64))
 }
 

@@ -152,7 +152,7 @@ fn shift(b: &mut KernelBuilder, op: BinOp, dtype: DType, x: Reg, amount: Reg) ->
     let width = 8 * dtype.size() as i64;
     let (zero, limit) = (b.const_i64(ty, lanes, 0), b.const_i64(ty, lanes, width));
     let below = b.compare(CompareDir::Lt, amount, limit);
-    let inside = if ty == Ty::U32 {
+    let inside = if !ty.is_signed_int() {
         below
     } else {
         let not_negative = b.compare(CompareDir::Ge, amount, zero);
@@ -162,7 +162,7 @@ fn shift(b: &mut KernelBuilder, op: BinOp, dtype: DType, x: Reg, amount: Reg) ->
     match (op, dtype) {
         (BinOp::ShrArithmetic, _) => {
             // Bits of unsigned types count as signed ones here; a narrow unsigned value is sign-extended first.
-            let register_width = if ty == Ty::I64 { 64 } else { 32 };
+            let register_width = if ty.is_wide() { 64 } else { 32 };
             let spare = b.const_i64(ty, lanes, register_width - width);
             let signed = b.binary(BinOp::Shl, x, spare);
             let signed = b.binary(BinOp::ShrArithmetic, signed, spare);
@@ -170,8 +170,8 @@ fn shift(b: &mut KernelBuilder, op: BinOp, dtype: DType, x: Reg, amount: Reg) ->
             let amount = b.select(inside, amount, last);
             b.binary(BinOp::ShrArithmetic, signed, amount)
         }
-        (BinOp::ShrLogical, DType::I8) => {
-            let mask = b.const_i64(ty, lanes, 0xff);
+        (BinOp::ShrLogical, DType::I8 | DType::I16) => {
+            let mask = b.const_i64(ty, lanes, (1 << width) - 1);
             let bits = b.binary(BinOp::And, x, mask);
             let shifted = b.binary(op, bits, safe);
             b.select(inside, shifted, zero)
@@ -186,7 +186,11 @@ fn shift(b: &mut KernelBuilder, op: BinOp, dtype: DType, x: Reg, amount: Reg) ->
 /// Integer power by squaring.
 fn int_power(b: &mut KernelBuilder, base: Reg, exponent: Reg) -> Reg {
     let RegType { ty, lanes } = b.reg_type(base);
-    let bits = if ty == Ty::I64 { 63 } else { 32 };
+    let bits = match ty {
+        Ty::I64 => 63,
+        Ty::U64 => 64,
+        _ => 32,
+    };
     let (zero, one) = (b.const_i64(ty, lanes, 0), b.const_i64(ty, lanes, 1));
     let (mut power, mut square, mut rest) = (one, base, exponent);
     for _ in 0..bits {
@@ -197,7 +201,7 @@ fn int_power(b: &mut KernelBuilder, base: Reg, exponent: Reg) -> Reg {
         square = b.mul(square, square);
         rest = b.binary(BinOp::ShrLogical, rest, one);
     }
-    if ty == Ty::U32 {
+    if !ty.is_signed_int() {
         return power;
     }
     // A negative exponent: 1 stays, -1 alternates, all else gives 0.
@@ -225,7 +229,7 @@ pub(super) fn convert(b: &mut KernelBuilder, x: Reg, from: DType, to: DType) -> 
             // Rounding to f32 first must not decide a tie of the narrow type.
             let single = match ty {
                 Ty::F64 => round_to_odd(b, x),
-                Ty::I64 => {
+                Ty::I64 | Ty::U64 => {
                     let sticky = sticky_double(b, x);
                     round_to_odd(b, sticky)
                 }
@@ -237,8 +241,8 @@ pub(super) fn convert(b: &mut KernelBuilder, x: Reg, from: DType, to: DType) -> 
             };
             b.narrow(to, single)
         }
-        DType::U8 | DType::I8 if ty.is_float() => {
-            let (low, high) = if to == DType::U8 { (0, 255) } else { (-128, 127) };
+        DType::U8 | DType::I8 | DType::U16 | DType::I16 if ty.is_float() => {
+            let (low, high) = int_range(to);
             let wide = b.cast(target, x);
             let (low, high) = (b.const_i64(target, lanes, low), b.const_i64(target, lanes, high));
             let raised = b.binary(BinOp::Max, wide, low);
@@ -277,19 +281,22 @@ fn round_to_odd(b: &mut KernelBuilder, x: Reg) -> Reg {
 
 /// A 64-bit integer as a double that a half rounds from alike: beyond 2^53 the lower word is folded into one bit.
 fn sticky_double(b: &mut KernelBuilder, x: Reg) -> Reg {
-    let lanes = b.reg_type(x).lanes;
-    let low_mask = b.const_i64(Ty::I64, lanes, 0xffff_ffff);
-    let high_mask = b.const_i64(Ty::I64, lanes, !0xffff_ffff);
-    let (zero, unit) = (b.const_i64(Ty::I64, lanes, 0), b.const_i64(Ty::I64, lanes, 1 << 32));
+    let RegType { ty, lanes } = b.reg_type(x);
+    let low_mask = b.const_i64(ty, lanes, 0xffff_ffff);
+    let high_mask = b.const_i64(ty, lanes, !0xffff_ffff);
+    let (zero, unit) = (b.const_i64(ty, lanes, 0), b.const_i64(ty, lanes, 1 << 32));
     let low = b.binary(BinOp::And, x, low_mask);
     let high = b.binary(BinOp::And, x, high_mask);
     let some = b.compare(CompareDir::Ne, low, zero);
     let bit = b.select(some, unit, zero);
     let folded = b.binary(BinOp::Or, high, bit);
-    let (least, most) = (b.const_i64(Ty::I64, lanes, -(1 << 53)), b.const_i64(Ty::I64, lanes, 1 << 53));
-    let above = b.compare(CompareDir::Gt, x, least);
-    let below = b.compare(CompareDir::Lt, x, most);
-    let exact = b.binary(BinOp::And, above, below);
+    let most = b.const_i64(ty, lanes, 1 << 53);
+    let mut exact = b.compare(CompareDir::Lt, x, most);
+    if ty.is_signed_int() {
+        let least = b.const_i64(ty, lanes, -(1 << 53));
+        let above = b.compare(CompareDir::Gt, x, least);
+        exact = b.binary(BinOp::And, above, exact);
+    }
     let value = b.select(exact, x, folded);
     b.cast(Ty::F64, value)
 }
@@ -299,8 +306,13 @@ fn bitcast(b: &mut KernelBuilder, x: Reg, from: DType, to: DType) -> Result<Reg,
     let target = Ty::of(to);
     match (from, to) {
         _ if from == to => Ok(x),
-        (DType::F16 | DType::BF16, _) | (_, DType::F16 | DType::BF16) => {
-            Err(format!("bitcast_convert from {from} to {to} has no lowering"))
+        (DType::F16 | DType::BF16, _) => {
+            let bits = half_bits(b, from, x);
+            bitcast(b, bits, DType::U16, to)
+        }
+        (_, DType::F16 | DType::BF16) => {
+            let bits = bitcast(b, x, from, DType::U16)?;
+            Ok(half_of_bits(b, to, bits))
         }
         _ if b.reg_type(x).ty == target => Ok(b.narrow(to, x)),
         _ => {
@@ -310,25 +322,95 @@ fn bitcast(b: &mut KernelBuilder, x: Reg, from: DType, to: DType) -> Result<Reg,
     }
 }
 
+/// The bits of a half-precision value, which the register holds as `f32`. A NaN that was signaling is quiet.
+fn half_bits(b: &mut KernelBuilder, dtype: DType, x: Reg) -> Reg {
+    let lanes = b.reg_type(x).lanes;
+    let word = |b: &mut KernelBuilder, value: i64| b.const_i64(Ty::U32, lanes, value);
+    let bits = b.bitcast(Ty::U32, x);
+    let (upper, sixteen) = (word(b, 0x8000), word(b, 16));
+    let upper_half = b.binary(BinOp::ShrLogical, bits, sixteen);
+    if dtype == DType::BF16 {
+        return upper_half;
+    }
+    let sign = b.binary(BinOp::And, upper_half, upper);
+    let mask = word(b, 0x7fff_ffff);
+    let magnitude = b.binary(BinOp::And, bits, mask);
+    let (bias, cut) = (word(b, 112 << 23), word(b, F32_MORE_BITS));
+    let rebiased = b.sub(magnitude, bias);
+    let normal = b.binary(BinOp::ShrLogical, rebiased, cut);
+    // A denormal is a whole number of its last places.
+    let (absolute, scale) = (b.unary(UnOp::Abs, x), b.const_f64(Ty::F32, lanes, 2f64.powi(24)));
+    let places = b.mul(absolute, scale);
+    let denormal = b.cast(Ty::U32, places);
+    let (least_normal, infinity) = (word(b, 113 << 23), word(b, 0x7f80_0000));
+    let is_denormal = b.compare(CompareDir::Lt, magnitude, least_normal);
+    let finite = b.select(is_denormal, denormal, normal);
+    let shifted = b.binary(BinOp::ShrLogical, magnitude, cut);
+    let (payload, exponent) = (word(b, 0x3ff), word(b, 0x7c00));
+    let special = b.binary(BinOp::And, shifted, payload);
+    let special = b.binary(BinOp::Or, special, exponent);
+    let is_special = b.compare(CompareDir::Ge, magnitude, infinity);
+    let unsigned = b.select(is_special, special, finite);
+    b.binary(BinOp::Or, unsigned, sign)
+}
+
+/// The half-precision value of the bits in a `u32` register, as `f32`.
+fn half_of_bits(b: &mut KernelBuilder, dtype: DType, bits: Reg) -> Reg {
+    let lanes = b.reg_type(bits).lanes;
+    let word = |b: &mut KernelBuilder, value: i64| b.const_i64(Ty::U32, lanes, value);
+    let sixteen = word(b, 16);
+    if dtype == DType::BF16 {
+        let wide = b.binary(BinOp::Shl, bits, sixteen);
+        return b.bitcast(Ty::F32, wide);
+    }
+    let (sign_mask, mask) = (word(b, 0x8000), word(b, 0x7fff));
+    let sign = b.binary(BinOp::And, bits, sign_mask);
+    let sign = b.binary(BinOp::Shl, sign, sixteen);
+    let magnitude = b.binary(BinOp::And, bits, mask);
+    let (more, bias) = (word(b, F32_MORE_BITS), word(b, 112 << 23));
+    let placed = b.binary(BinOp::Shl, magnitude, more);
+    let normal = b.add(placed, bias);
+    // A denormal is a whole number of its last places.
+    let (places, scale) = (b.cast(Ty::F32, magnitude), b.const_f64(Ty::F32, lanes, 2f64.powi(-24)));
+    let denormal = b.mul(places, scale);
+    let denormal = b.bitcast(Ty::U32, denormal);
+    let (least_normal, infinity) = (word(b, 0x400), word(b, 0x7c00));
+    let is_denormal = b.compare(CompareDir::Lt, magnitude, least_normal);
+    let finite = b.select(is_denormal, denormal, normal);
+    let exponent = word(b, 0x7f80_0000);
+    let special = b.binary(BinOp::Or, placed, exponent);
+    let is_special = b.compare(CompareDir::Ge, magnitude, infinity);
+    let unsigned = b.select(is_special, special, finite);
+    let signed = b.binary(BinOp::Or, unsigned, sign);
+    b.bitcast(Ty::F32, signed)
+}
+
+/// Bits of the fraction that `f32` has and `f16` has not.
+const F32_MORE_BITS: i64 = 13;
+
+/// Least and largest value of an integer type (or `bool`) of less than 64 bits, in 64 bits otherwise: those of `u64`
+/// wrap.
+fn int_range(dtype: DType) -> (i64, i64) {
+    let width = 8 * dtype.size();
+    match dtype {
+        DType::Bool => (0, 1),
+        DType::I64 => (i64::MIN, i64::MAX),
+        DType::U64 => (0, -1),
+        _ if dtype.is_signed() => (-1 << (width - 1), (1 << (width - 1)) - 1),
+        _ => (0, (1 << width) - 1),
+    }
+}
+
 /// The identity of a fold, in every lane.
 pub(super) fn identity(b: &mut KernelBuilder, op: BinOp, dtype: DType, ty: Ty, lanes: u16) -> Reg {
-    let (least, most): (i64, i64) = match dtype {
-        DType::Bool => (0, 1),
-        DType::U8 => (0, 255),
-        DType::I8 => (-128, 127),
-        DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        DType::U32 => (0, i64::from(u32::MAX)),
-        DType::I64 => (i64::MIN, i64::MAX),
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => (0, 0),
-    };
     match op {
         BinOp::Add | BinOp::Or => b.const_i64(ty, lanes, 0),
         BinOp::Mul => b.const_i64(ty, lanes, 1),
         BinOp::And => b.const_i64(ty, lanes, 1),
         BinOp::Max if ty.is_float() => b.const_f64(ty, lanes, f64::NEG_INFINITY),
         BinOp::Min if ty.is_float() => b.const_f64(ty, lanes, f64::INFINITY),
-        BinOp::Max => b.const_i64(ty, lanes, least),
-        BinOp::Min => b.const_i64(ty, lanes, most),
+        BinOp::Max => b.const_i64(ty, lanes, int_range(dtype).0),
+        BinOp::Min => b.const_i64(ty, lanes, int_range(dtype).1),
         _ => unreachable!("{op:?} is no fold"),
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn memory_type(ty: Ty) -> DType {
         Ty::I32 => DType::I32,
         Ty::U32 => DType::U32,
         Ty::I64 => DType::I64,
+        Ty::U64 => DType::U64,
         Ty::F32 => DType::F32,
         Ty::F64 => DType::F64,
     }

@@ -52,7 +52,7 @@ pub(super) fn lower<'r>(planner: &mut Planner<'r>, outs: &[Out]) -> Eval<Built<'
     if i32::try_from(len).is_err() {
         return Err(Stop::Unsupported(format!("sort of {len} elements, expected at most {}", i32::MAX)));
     }
-    let is_packed = Ty::of(region.dtype(key)) != Ty::I64 && Ty::of(region.dtype(key)) != Ty::F64;
+    let is_packed = !Ty::of(region.dtype(key)).is_wide();
     let is_gpu = planner.target.is_gpu();
     let is_local = len <= if is_gpu { MAX_SHARED } else { MAX_LOCAL };
     let n_rows: usize = extents.iter().enumerate().filter(|&(dim, _)| dim != attrs.dim).map(|(_, &n)| n).product();
@@ -328,6 +328,10 @@ fn sortable(cx: &mut Cx<'_>, key: Reg, descending: bool) -> Reg {
             let wide = b.cast(Ty::I64, key);
             let middle = b.const_i64(Ty::I64, lanes, 1 << 31);
             b.sub(wide, middle)
+        }
+        Ty::U64 => {
+            let (word, top) = (b.cast(Ty::I64, key), b.const_i64(Ty::I64, lanes, i64::MIN));
+            b.binary(BinOp::Xor, word, top)
         }
         Ty::Bool | Ty::I32 | Ty::I64 => b.cast(Ty::I64, key),
     };

@@ -305,5 +305,5 @@ pub(super) fn index_component(
     if cx.b.reg_type(start).lanes != 1 {
         return Err(Stop::Scalar);
     }
-    Ok(cx.b.cast(Ty::I64, start))
+    Ok(cx.position(start))
 }

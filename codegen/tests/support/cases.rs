@@ -12,7 +12,7 @@ use nnc_ir::{DType, Scalar};
 pub type Check<'a> = &'a mut dyn FnMut(&Kernel, &[Vec<u8>], &[usize]);
 
 const LANES: [u16; 4] = [1, 3, 4, 16];
-const DTYPES: [DType; 10] = DType::ALL;
+const DTYPES: [DType; 13] = DType::ALL;
 
 /// Values at the edges of each type; 16 or more of them.
 fn awkward(dtype: DType) -> Vec<Scalar> {
@@ -129,7 +129,7 @@ pub fn unary_ops(check: Check<'_>) {
 
 pub fn binary_ops(check: Check<'_>) {
     use BinOp::*;
-    for dtype in [DType::Bool, DType::I32, DType::U32, DType::I64, DType::F32, DType::F64, DType::I8, DType::U8] {
+    for dtype in DTYPES.into_iter().filter(|dtype| !matches!(dtype, DType::F16 | DType::BF16)) {
         let float = dtype.is_float();
         for op in [Add, Sub, Mul, Div, Rem, Max, Min, And, Or, Xor, Shl, ShrLogical, ShrArithmetic] {
             let defined = match op {
@@ -140,7 +140,7 @@ pub fn binary_ops(check: Check<'_>) {
             if !defined {
                 continue;
             }
-            let width = if dtype == DType::I64 { 64 } else { 32 };
+            let width = if dtype.size() == 8 { 64 } else { 32 };
             let keep = |_: Scalar, rhs: Scalar| match op {
                 Div | Rem => float || rhs.to_i64() != 0,
                 Shl | ShrLogical | ShrArithmetic => (0..width).contains(&rhs.to_i64()),
@@ -171,7 +171,7 @@ pub fn extrema_with_a_constant(check: Check<'_>) {
 
 pub fn shifts_by_one_amount(check: Check<'_>) {
     for op in [BinOp::Shl, BinOp::ShrLogical, BinOp::ShrArithmetic] {
-        for dtype in [DType::I32, DType::U32, DType::I64] {
+        for dtype in [DType::I32, DType::U32, DType::I64, DType::U64] {
             check_pairs(
                 check,
                 dtype,
@@ -228,7 +228,7 @@ pub fn compare_and_select(check: Check<'_>) {
 
 pub fn casts_between_register_types(check: Check<'_>) {
     for from in DTYPES {
-        for to in [DType::Bool, DType::I32, DType::U32, DType::I64, DType::F32, DType::F64] {
+        for to in [DType::Bool, DType::I32, DType::U32, DType::I64, DType::U64, DType::F32, DType::F64] {
             check_pairs(check, from, to, |_, _| true, |b, lhs, _| b.cast(Ty::of(to), lhs));
         }
     }
@@ -238,9 +238,15 @@ pub fn bitcasts_and_narrowing(check: Check<'_>) {
     check_pairs(check, DType::F32, DType::I32, |_, _| true, |b, lhs, _| b.bitcast(Ty::I32, lhs));
     check_pairs(check, DType::U32, DType::F32, |_, _| true, |b, lhs, _| b.bitcast(Ty::F32, lhs));
     check_pairs(check, DType::I64, DType::F64, |_, _| true, |b, lhs, _| b.bitcast(Ty::F64, lhs));
-    for (wide, narrow) in
-        [(DType::F32, DType::F16), (DType::F32, DType::BF16), (DType::I32, DType::I8), (DType::U32, DType::U8)]
-    {
+    check_pairs(check, DType::U64, DType::F64, |_, _| true, |b, lhs, _| b.bitcast(Ty::F64, lhs));
+    for (wide, narrow) in [
+        (DType::F32, DType::F16),
+        (DType::F32, DType::BF16),
+        (DType::I32, DType::I8),
+        (DType::U32, DType::U8),
+        (DType::I32, DType::I16),
+        (DType::U32, DType::U16),
+    ] {
         check_pairs(check, wide, wide, |_, _| true, |b, lhs, _| b.narrow(narrow, lhs));
     }
 }

@@ -13,7 +13,7 @@ const THREADS: u64 = 4;
 /// Elements of each output that belong to one thread.
 const SLOT: i64 = 16;
 const LANES: [u16; 6] = [1, 2, 3, 4, 8, 16];
-const TYPES: [Ty; 6] = [Ty::Bool, Ty::I32, Ty::U32, Ty::I64, Ty::F32, Ty::F64];
+const TYPES: [Ty; 7] = [Ty::Bool, Ty::I32, Ty::U32, Ty::I64, Ty::U64, Ty::F32, Ty::F64];
 
 struct Gen {
     b: KernelBuilder,
@@ -225,15 +225,15 @@ impl Gen {
                 9 => {
                     let narrow = match ty {
                         Ty::F32 => self.pick(&[DType::F16, DType::BF16]),
-                        Ty::I32 => DType::I8,
-                        Ty::U32 => DType::U8,
+                        Ty::I32 => self.pick(&[DType::I8, DType::I16]),
+                        Ty::U32 => self.pick(&[DType::U8, DType::U16]),
                         _ => continue,
                     };
                     let operand = self.value(ty, lanes, depth);
                     return self.b.narrow(narrow, operand);
                 }
                 10 if lanes > 1 => match (self.below(3), ty) {
-                    (0, Ty::I32 | Ty::U32 | Ty::I64) => return self.b.inst(ty, lanes, Inst::LaneIota),
+                    (0, Ty::I32 | Ty::U32 | Ty::I64 | Ty::U64) => return self.b.inst(ty, lanes, Inst::LaneIota),
                     (0, Ty::Bool) => {
                         let active = self.below(usize::from(lanes) + 1) as u16;
                         return self.b.inst(ty, lanes, Inst::LaneMask { active });
@@ -284,7 +284,7 @@ impl Gen {
                 rhs = self.b.binary(Or, rhs, one);
             }
             Shl | ShrLogical | ShrArithmetic => {
-                let mask = constant(self, if ty == Ty::I64 { 63 } else { 31 });
+                let mask = constant(self, if ty.is_wide() { 63 } else { 31 });
                 rhs = self.b.binary(And, rhs, mask);
             }
             _ => {}
@@ -298,8 +298,9 @@ impl Gen {
             Ty::I32 => self.pick(&[Ty::U32, Ty::F32]),
             Ty::U32 => self.pick(&[Ty::I32, Ty::F32]),
             Ty::F32 => self.pick(&[Ty::U32, Ty::I32]),
-            Ty::I64 => Ty::F64,
-            Ty::F64 => Ty::I64,
+            Ty::I64 => self.pick(&[Ty::U64, Ty::F64]),
+            Ty::U64 => self.pick(&[Ty::I64, Ty::F64]),
+            Ty::F64 => self.pick(&[Ty::U64, Ty::I64]),
         };
         let mut operand = self.value(from, lanes, depth);
         if from.is_float() {

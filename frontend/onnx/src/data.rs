@@ -250,6 +250,10 @@ fn from_fields(
             check(proto.int64_data.len())?;
             Ok(proto.int64_data.iter().flat_map(|value| value.to_le_bytes()).collect())
         }
+        DType::U64 => {
+            check(proto.uint64_data.len())?;
+            Ok(proto.uint64_data.iter().flat_map(|value| value.to_le_bytes()).collect())
+        }
         DType::U32 => {
             check(proto.uint64_data.len())?;
             Ok(proto.uint64_data.iter().flat_map(|&value| (value as u32).to_le_bytes()).collect())
@@ -258,7 +262,7 @@ fn from_fields(
             check(proto.int32_data.len())?;
             Ok(proto.int32_data.iter().flat_map(|value| value.to_le_bytes()).collect())
         }
-        DType::F16 | DType::BF16 => {
+        DType::I16 | DType::U16 | DType::F16 | DType::BF16 => {
             check(proto.int32_data.len())?;
             Ok(proto.int32_data.iter().flat_map(|&value| (value as u16).to_le_bytes()).collect())
         }

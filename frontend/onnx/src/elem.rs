@@ -50,8 +50,8 @@ elem_types! {
     1 Float "float" Some(DType::F32);
     2 Uint8 "uint8" Some(DType::U8);
     3 Int8 "int8" Some(DType::I8);
-    4 Uint16 "uint16" None;
-    5 Int16 "int16" None;
+    4 Uint16 "uint16" Some(DType::U16);
+    5 Int16 "int16" Some(DType::I16);
     6 Int32 "int32" Some(DType::I32);
     7 Int64 "int64" Some(DType::I64);
     8 String "string" None;
@@ -59,7 +59,7 @@ elem_types! {
     10 Float16 "float16" Some(DType::F16);
     11 Double "double" Some(DType::F64);
     12 Uint32 "uint32" Some(DType::U32);
-    13 Uint64 "uint64" None;
+    13 Uint64 "uint64" Some(DType::U64);
     14 Complex64 "complex64" None;
     15 Complex128 "complex128" None;
     16 Bfloat16 "bfloat16" Some(DType::BF16);
@@ -84,9 +84,12 @@ impl ElemType {
             DType::Bool => Self::Bool,
             DType::U8 => Self::Uint8,
             DType::I8 => Self::Int8,
+            DType::I16 => Self::Int16,
+            DType::U16 => Self::Uint16,
             DType::I32 => Self::Int32,
             DType::U32 => Self::Uint32,
             DType::I64 => Self::Int64,
+            DType::U64 => Self::Uint64,
             DType::F16 => Self::Float16,
             DType::BF16 => Self::Bfloat16,
             DType::F32 => Self::Float,

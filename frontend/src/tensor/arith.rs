@@ -96,10 +96,24 @@ fn promote(lhs: DType, rhs: DType) -> DType {
         std::cmp::Ordering::Less => rhs,
         std::cmp::Ordering::Equal => match (lhs, rhs) {
             (DType::F16, DType::BF16) | (DType::BF16, DType::F16) => DType::F32,
-            (DType::U8, DType::I8) | (DType::I8, DType::U8) => DType::I32,
-            (DType::U32, DType::I32 | DType::I8) | (DType::I32 | DType::I8, DType::U32) => DType::I64,
-            _ if lhs.size() >= rhs.size() => lhs,
-            _ => rhs,
+            _ if lhs.is_signed() == rhs.is_signed() => {
+                if lhs.size() >= rhs.size() {
+                    lhs
+                } else {
+                    rhs
+                }
+            }
+            _ => {
+                let (signed, unsigned) = if lhs.is_signed() { (lhs, rhs) } else { (rhs, lhs) };
+                match unsigned {
+                    _ if signed.size() > unsigned.size() => signed,
+                    DType::U8 => DType::I16,
+                    DType::U16 => DType::I32,
+                    DType::U32 => DType::I64,
+                    // No integer type holds the values of both; as in NumPy, doubles nearly do.
+                    _ => DType::F64,
+                }
+            }
         },
     }
 }

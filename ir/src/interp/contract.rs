@@ -40,12 +40,20 @@ pub(super) fn dot_general(attrs: &DotAttrs, lhs: &TensorData, rhs: &TensorData, 
             let (lhs, rhs) = (permuted(lhs, &lhs_order, lhs.to_f64()), permuted(rhs, &rhs_order, rhs.to_f64()));
             TensorData::from_doubles(dtype, shape, contract(&extents, &lhs, &rhs, 0.0, |sum, x, y| sum + x * y))
         }
-        DType::Bool | DType::U8 | DType::I8 | DType::I32 | DType::U32 | DType::I64 => {
+        _ => {
             let dtype = lhs.dtype;
-            let (lhs, rhs) = (permuted(lhs, &lhs_order, lhs.to_i64()), permuted(rhs, &rhs_order, rhs.to_i64()));
+            let (lhs, rhs) = (permuted(lhs, &lhs_order, words(lhs)), permuted(rhs, &rhs_order, words(rhs)));
             let sums = contract(&extents, &lhs, &rhs, 0, |sum: i64, x: i64, y| sum.wrapping_add(x.wrapping_mul(y)));
             TensorData::from_integers(dtype, shape, sums)
         }
+    }
+}
+
+/// The elements of a tensor of integers modulo 2^64, which sums of products need no more than.
+pub(super) fn words(operand: &TensorData) -> Vec<i64> {
+    match operand.dtype {
+        DType::U64 => operand.to_integers().into_iter().map(|value| value as i64).collect(),
+        _ => operand.to_i64(),
     }
 }
 

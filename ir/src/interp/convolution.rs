@@ -1,5 +1,6 @@
 //! `convolution`.
 
+use super::contract::words;
 use crate::literal::TensorData;
 use crate::ops::{ConvolutionAttrs, WindowDim};
 use crate::types::DType;
@@ -28,9 +29,9 @@ pub(super) fn convolution(
             let sums = correlation.run(&lhs.to_f64(), &rhs.to_f64(), 0.0, f64::is_finite, |sum, x, w| sum + x * w);
             TensorData::from_doubles(lhs.dtype, shape, sums)
         }
-        DType::Bool | DType::U8 | DType::I8 | DType::I32 | DType::U32 | DType::I64 => {
+        _ => {
             let multiply_add = |sum: i64, x: i64, w| sum.wrapping_add(x.wrapping_mul(w));
-            let sums = correlation.run(&lhs.to_i64(), &rhs.to_i64(), 0, |_| true, multiply_add);
+            let sums = correlation.run(&words(lhs), &words(rhs), 0, |_| true, multiply_add);
             TensorData::from_integers(lhs.dtype, shape, sums)
         }
     }

@@ -1,4 +1,4 @@
-//! Elementwise ops: one scalar function an op, on doubles for floats and on 64-bit words for integers and `bool`.
+//! Elementwise ops: one scalar function an op, on doubles for floats, on `i128` for integers and `bool`.
 
 use crate::literal::{Scalar, TensorData};
 use crate::ops::{CompareDir, Op};
@@ -9,7 +9,7 @@ pub(super) fn unary(op: &Op, operand: &TensorData) -> TensorData {
     if dtype.is_float() {
         TensorData::from_doubles(dtype, shape, operand.to_f64().into_iter().map(|x| float_unary(op, dtype, x)))
     } else {
-        TensorData::from_integers(dtype, shape, operand.to_i64().into_iter().map(|x| int_unary(op, dtype, x)))
+        TensorData::from_integers(dtype, shape, operand.to_integers().into_iter().map(|x| int_unary(op, dtype, x)))
     }
 }
 
@@ -19,7 +19,7 @@ pub(super) fn binary(op: &Op, lhs: &TensorData, rhs: &TensorData) -> TensorData 
         let pairs = lhs.to_f64().into_iter().zip(rhs.to_f64());
         TensorData::from_doubles(dtype, shape, pairs.map(|(x, y)| float_binary(op, x, y)))
     } else {
-        let pairs = lhs.to_i64().into_iter().zip(rhs.to_i64());
+        let pairs = lhs.to_integers().into_iter().zip(rhs.to_integers());
         TensorData::from_integers(dtype, shape, pairs.map(|(x, y)| int_binary(op, dtype, x, y)))
     }
 }
@@ -54,12 +54,12 @@ fn float_unary(op: &Op, dtype: DType, x: f64) -> f64 {
 }
 
 /// The result before it wraps to `dtype`.
-fn int_unary(op: &Op, dtype: DType, x: i64) -> i64 {
+fn int_unary(op: &Op, dtype: DType, x: i128) -> i128 {
     match op {
         Op::Negate => x.wrapping_neg(),
         Op::Abs => x.wrapping_abs(),
         Op::Sign => x.signum(),
-        Op::Not if dtype == DType::Bool => i64::from(x == 0),
+        Op::Not if dtype == DType::Bool => i128::from(x == 0),
         Op::Not => !x,
         _ => unreachable!("{} is not defined on one {dtype}", op.mnemonic()),
     }
@@ -83,12 +83,12 @@ pub(super) fn float_binary(op: &Op, x: f64, y: f64) -> f64 {
 }
 
 /// The result before it wraps to `dtype`.
-pub(super) fn int_binary(op: &Op, dtype: DType, x: i64, y: i64) -> i64 {
-    let width = 8 * dtype.size() as i64;
+pub(super) fn int_binary(op: &Op, dtype: DType, x: i128, y: i128) -> i128 {
+    let width = 8 * dtype.size() as i128;
     // The bits of `x` moved to the top of the word and back, filling with the sign or with zeros.
-    let spare = (64 - width) as u32;
+    let spare = (128 - width) as u32;
     let sign_extended = x << spare >> spare;
-    let zero_extended = (x << spare) as u64 >> spare;
+    let zero_extended = (x << spare) as u128 >> spare;
     let in_width = (0..width).contains(&y);
     match op {
         Op::Add => x.wrapping_add(y),
@@ -105,16 +105,16 @@ pub(super) fn int_binary(op: &Op, dtype: DType, x: i64, y: i64) -> i64 {
         Op::Or => x | y,
         Op::Xor => x ^ y,
         Op::ShiftLeft if in_width => x << y,
-        Op::ShiftRightLogical if in_width => (zero_extended >> y) as i64,
+        Op::ShiftRightLogical if in_width => (zero_extended >> y) as i128,
         Op::ShiftLeft | Op::ShiftRightLogical => 0,
         Op::ShiftRightArithmetic if in_width => sign_extended >> y,
-        Op::ShiftRightArithmetic => sign_extended >> 63,
+        Op::ShiftRightArithmetic => sign_extended >> 127,
         _ => unreachable!("{} is not defined on two {dtype}", op.mnemonic()),
     }
 }
 
-/// `base ^ exponent` modulo 2^64, by squaring.
-fn int_power(base: i64, exponent: i64) -> i64 {
+/// `base ^ exponent` modulo 2^128, by squaring.
+fn int_power(base: i128, exponent: i128) -> i128 {
     if exponent < 0 {
         return match base {
             1 => 1,
@@ -123,7 +123,7 @@ fn int_power(base: i64, exponent: i64) -> i64 {
             _ => 0,
         };
     }
-    let (mut power, mut square, mut rest) = (1i64, base, exponent);
+    let (mut power, mut square, mut rest) = (1i128, base, exponent);
     while rest > 0 {
         if rest % 2 == 1 {
             power = power.wrapping_mul(square);
@@ -152,7 +152,7 @@ pub(super) fn compare(dir: CompareDir, lhs: &TensorData, rhs: &TensorData) -> Te
     if lhs.dtype.is_float() {
         bools(lhs.shape.clone(), lhs.to_f64().into_iter().zip(rhs.to_f64()).map(|pair| holds(dir, pair)))
     } else {
-        bools(lhs.shape.clone(), lhs.to_i64().into_iter().zip(rhs.to_i64()).map(|pair| holds(dir, pair)))
+        bools(lhs.shape.clone(), lhs.to_integers().into_iter().zip(rhs.to_integers()).map(|pair| holds(dir, pair)))
     }
 }
 
@@ -176,7 +176,7 @@ pub(super) fn convert(operand: &TensorData, dtype: DType) -> TensorData {
     } else if operand.dtype.is_float() {
         TensorData::from_doubles(dtype, operand.shape.clone(), operand.to_f64())
     } else {
-        TensorData::from_integers(dtype, operand.shape.clone(), operand.to_i64())
+        TensorData::from_integers(dtype, operand.shape.clone(), operand.to_integers())
     }
 }
 

@@ -158,7 +158,7 @@ pub(super) fn scatter(
         pairs.for_each(|(update, at)| elements[at] = float_binary(&combine, elements[at], updates[update]));
         TensorData::from_doubles(dtype, shape, elements)
     } else {
-        let (mut elements, updates) = (operand.to_i64(), updates.to_i64());
+        let (mut elements, updates) = (operand.to_integers(), updates.to_integers());
         pairs.for_each(|(update, at)| elements[at] = int_binary(&combine, dtype, elements[at], updates[update]));
         TensorData::from_integers(dtype, shape, elements)
     }

@@ -29,7 +29,7 @@ pub(super) fn cumulative(attrs: &CumulativeAttrs, operand: &TensorData) -> Tenso
         let fold = |acc, x| float_binary(&op, acc, x);
         TensorData::from_doubles(dtype, shape, running(elements, &starts, &along, float_identity(attrs.kind), fold))
     } else {
-        let elements = operand.to_i64();
+        let elements = operand.to_integers();
         let fold = |acc, x| int_binary(&op, dtype, acc, x);
         TensorData::from_integers(
             dtype,
@@ -61,7 +61,7 @@ pub(super) fn sort(attrs: &SortAttrs, inputs: &[&TensorData]) -> Vec<TensorData>
     let keys = inputs[0];
     let (starts, along) = rows(&keys.shape, attrs.dim);
     let (floats, integers) =
-        if keys.dtype.is_float() { (keys.to_f64(), Vec::new()) } else { (Vec::new(), keys.to_i64()) };
+        if keys.dtype.is_float() { (keys.to_f64(), Vec::new()) } else { (Vec::new(), keys.to_integers()) };
     let compare = |lhs: usize, rhs: usize| {
         if !keys.dtype.is_float() {
             return integers[lhs].cmp(&integers[rhs]);

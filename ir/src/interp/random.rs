@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn the_state_is_key_and_high_counter() {
-        let state = TensorData::from_integers(DType::U32, vec![4], [0xa409_3822, 0x299f_31d0, 5, 6]);
+        let state = TensorData::from_integers(DType::U32, vec![4], [0xa409_3822_u32, 0x299f_31d0, 5, 6]);
         let bits = rng_bits(&state, vec![2, 3]);
         let expected: Vec<i64> = (0..2u32)
             .flat_map(|block| philox4x32([block, 0, 5, 6], [0xa409_3822, 0x299f_31d0]))

@@ -17,13 +17,13 @@ pub(super) fn reduce(attrs: &ReduceAttrs, operand: &TensorData, shape: Vec<usize
 
     if let ReduceKind::ArgMin | ReduceKind::ArgMax = attrs.kind {
         let wins = |x: f64, best: f64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
-        let int_wins = |x: i64, best: i64| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
+        let int_wins = |x: i128, best: i128| if attrs.kind == ReduceKind::ArgMin { x < best } else { x > best };
         let firsts: Vec<i64> = if dtype.is_float() {
             let elements = operand.to_f64();
             let wins = |x: f64, best: f64| !best.is_nan() && (x.is_nan() || wins(x, best));
             kept.offsets().map(|base| first(folded.iter().map(|offset| elements[base + offset]), wins)).collect()
         } else {
-            let elements = operand.to_i64();
+            let elements = operand.to_integers();
             kept.offsets().map(|base| first(folded.iter().map(|offset| elements[base + offset]), int_wins)).collect()
         };
         return TensorData::from_i64(shape, &firsts);
@@ -37,7 +37,7 @@ pub(super) fn reduce(attrs: &ReduceAttrs, operand: &TensorData, shape: Vec<usize
             kept.offsets().map(|base| fold(folded.iter().map(|offset| elements[base + offset]), identity, combine));
         TensorData::from_doubles(dtype, shape, results)
     } else {
-        let elements = operand.to_i64();
+        let elements = operand.to_integers();
         let identity = int_identity(attrs.kind, dtype);
         let combine = |x, y| int_binary(&op, dtype, x, y);
         let results =
@@ -68,7 +68,7 @@ pub(super) fn float_identity(kind: ReduceKind) -> f64 {
 }
 
 /// What a fold of integers (or `bool`) starts from.
-pub(super) fn int_identity(kind: ReduceKind, dtype: DType) -> i64 {
+pub(super) fn int_identity(kind: ReduceKind, dtype: DType) -> i128 {
     let (least, largest) = range(dtype);
     match fold_op(kind) {
         Op::Add => 0,
@@ -106,14 +106,13 @@ fn first<T: Copy>(elements: impl Iterator<Item = T>, wins: impl Fn(T, T) -> bool
 }
 
 /// The least and the largest value of an integer type (or `bool`).
-fn range(dtype: DType) -> (i64, i64) {
+fn range(dtype: DType) -> (i128, i128) {
     match dtype {
         DType::Bool => (0, 1),
-        DType::U8 => (0, i64::from(u8::MAX)),
-        DType::U32 => (0, i64::from(u32::MAX)),
-        DType::I8 => (i64::from(i8::MIN), i64::from(i8::MAX)),
-        DType::I32 => (i64::from(i32::MIN), i64::from(i32::MAX)),
-        DType::I64 => (i64::MIN, i64::MAX),
-        DType::F16 | DType::BF16 | DType::F32 | DType::F64 => unreachable!("{dtype} is not an integer type"),
+        dtype if dtype.is_float() => unreachable!("{dtype} is not an integer type"),
+        dtype => {
+            let width = 8 * dtype.size();
+            if dtype.is_signed() { (-1 << (width - 1), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) }
+        }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn reduce_window(attrs: &ReduceWindowAttrs, operand: &TensorData, sha
         });
         TensorData::from_doubles(dtype, shape, results)
     } else {
-        let elements = operand.to_i64();
+        let elements = operand.to_integers();
         let mut results = Vec::new();
         windows.visit(|window| {
             let fold = |acc, &offset: &usize| int_binary(&op, dtype, acc, elements[offset]);
@@ -45,8 +45,8 @@ pub(super) fn select_and_scatter(attrs: &ReduceWindowAttrs, operand: &TensorData
         pairs.for_each(|(window, pick)| sums[pick] += source[window]);
         TensorData::from_doubles(dtype, shape, sums)
     } else {
-        let source = source.to_i64();
-        let mut sums = vec![0i64; operand.len()];
+        let source = source.to_integers();
+        let mut sums = vec![0i128; operand.len()];
         pairs.for_each(|(window, pick)| sums[pick] = sums[pick].wrapping_add(source[window]));
         TensorData::from_integers(dtype, shape, sums)
     }
@@ -69,7 +69,7 @@ fn picked(attrs: &ReduceWindowAttrs, operand: &TensorData, shape: &[usize]) -> V
         let beyond = |x: f64, best: f64| if is_min { x < best } else { x > best };
         visit(&|at, best| elements[at].is_nan() || beyond(elements[at], elements[best]));
     } else {
-        let elements = operand.to_i64();
+        let elements = operand.to_integers();
         visit(&|at, best| if is_min { elements[at] < elements[best] } else { elements[at] > elements[best] });
     }
     picks

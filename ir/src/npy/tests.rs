@@ -89,8 +89,8 @@ fn malformed_headers_are_named() {
         &with_shape("(99999999999999999999,)"),
         "malformed header at byte 51: extent 99999999999999999999 is too large",
     );
-    let supported = "expected one of ?, i1, i4, i8, u1, u4, f2, f4, f8";
-    for descr in ["<c8", "|V2", "<U4", "|O", "<i2", "bfloat16", ""] {
+    let supported = "expected one of ?, i1, i2, i4, i8, u1, u2, u4, u8, f2, f4, f8";
+    for descr in ["<c8", "|V2", "<U4", "|O", "bfloat16", ""] {
         case(&with_descr(&format!("'{descr}'")), &format!("element type `{descr}` is not supported, {supported}"));
     }
     case(&with_descr("[('a', '<f4')]"), &format!("element type `structured` is not supported, {supported}"));

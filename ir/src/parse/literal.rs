@@ -201,10 +201,8 @@ impl<'t> Parser<'t> {
             _ => {
                 let Ok(magnitude) = text.parse::<i128>() else { return misfit("no") };
                 let value = if element.negative { -magnitude } else { magnitude };
-                match i64::try_from(value).map(|value| Scalar::from_i64(dtype, value)) {
-                    Ok(scalar) if i128::from(scalar.to_i64()) == value => Ok(scalar),
-                    _ => misfit("out of range for"),
-                }
+                let scalar = Scalar::from_integer(dtype, value);
+                if scalar.to_integer() == value { Ok(scalar) } else { misfit("out of range for") }
             }
         }
     }

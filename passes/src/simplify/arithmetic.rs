@@ -237,15 +237,19 @@ fn convert_convert(site: &mut Site, op: &Op, operands: &[Value]) -> Option<Outco
 
 /// Whether every value of `from` is a value of `to`.
 fn is_lossless(from: DType, to: DType) -> bool {
-    use DType::{BF16, Bool, F16, F32, F64, I8, I32, I64, U8, U32};
+    use DType::{BF16, Bool, F16, F32, F64, I8, I16, I32, I64, U8, U16, U32, U64};
+    // Signed integers do not fit unsigned ones, unsigned integers fit wider signed ones.
     match from {
         Bool => true,
         U8 => !matches!(to, Bool | I8),
-        I8 => !matches!(to, Bool | U8 | U32),
-        I32 | U32 => from == to || matches!(to, I64 | F64),
+        I8 => !matches!(to, Bool | U8 | U16 | U32 | U64),
+        U16 => matches!(to, U16 | I32 | U32 | I64 | U64 | F32 | F64),
+        I16 => matches!(to, I16 | I32 | I64 | F32 | F64),
+        U32 => matches!(to, U32 | I64 | U64 | F64),
+        I32 => matches!(to, I32 | I64 | F64),
         F16 | BF16 => from == to || matches!(to, F32 | F64),
         F32 => matches!(to, F32 | F64),
-        I64 | F64 => from == to,
+        I64 | U64 | F64 => from == to,
     }
 }
 

@@ -14,6 +14,11 @@ impl Emitter<'_> {
                 self.builder.ins().sextend(types::I32, byte)
             }
             DType::U8 => self.builder.ins().band_imm_u(x, 0xff),
+            DType::I16 => {
+                let short = self.builder.ins().ireduce(types::I16, x);
+                self.builder.ins().sextend(types::I32, short)
+            }
+            DType::U16 => self.builder.ins().band_imm_u(x, 0xffff),
             DType::BF16 => {
                 let bits = self.f32_to_bf16(x);
                 self.bf16_to_f32(bits)

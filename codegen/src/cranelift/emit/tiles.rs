@@ -51,7 +51,7 @@ pub(super) fn register_tiles(kernel: &Kernel) -> Vec<bool> {
         }
     }
     let candidate = |buffer: &crate::kernel::Buffer| {
-        let same_in_memory = !matches!(buffer.dtype, DType::U8 | DType::I8 | DType::F16 | DType::BF16);
+        let same_in_memory = matches!(buffer.dtype, DType::Bool) || buffer.dtype.size() >= 4;
         buffer.space == Space::Local && buffer.len <= MAX_ELEMENTS && same_in_memory
     };
     let mut tile: Vec<bool> = kernel.buffers.iter().map(candidate).collect();

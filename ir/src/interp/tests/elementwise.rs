@@ -151,6 +151,12 @@ fn integer_arithmetic_wraps() {
     case(Op::Divide, DType::U8, &[200, 9], &[3, 0], &[66, 255]);
     case(Op::Remainder, DType::I32, &[7, -7, 7, i64::from(i32::MIN), 5], &[2, 2, -2, -1, 0], &[1, -1, 1, 0, 5]);
     case(Op::Remainder, DType::I64, &[i64::MIN], &[-1], &[0]);
+    // Given as `i64`, the operands of `u64` wrap.
+    case(Op::Divide, DType::U64, &[-1, 7, 1], &[2, -1, 0], &[i64::MAX, 0, -1]);
+    case(Op::Remainder, DType::U64, &[-1, 7, 5], &[10, -1, 0], &[5, 7, 5]);
+    case(Op::Maximum, DType::U64, &[-1, 2], &[1, i64::MIN], &[-1, i64::MIN]);
+    case(Op::Add, DType::U16, &[0xffff], &[2], &[1]);
+    case(Op::Multiply, DType::I16, &[300], &[300], &[24_464]);
     case(
         Op::Power,
         DType::I32,
@@ -209,6 +215,7 @@ fn comparisons_with_nan_are_false_but_for_ne() {
         value(&Op::Compare(CompareDir::Lt), &[&ints(dtype, &[], &[x]), &ints(dtype, &[], &[y])]).get(0).bits
     };
     assert_eq!(less(DType::U32, 1, -1), 1);
+    assert_eq!(less(DType::U64, 1, -1), 1);
     assert_eq!(less(DType::I64, i64::MAX - 1, i64::MAX), 1);
     assert_eq!(less(DType::Bool, 0, 1), 1);
 }
@@ -232,6 +239,11 @@ fn conversions_round_truncate_saturate_and_wrap() {
     let x = ints(DType::U32, &[1], &[0xffff_ffff]);
     case(&x, DType::I64, &ints(DType::I64, &[1], &[0xffff_ffff]));
     case(&x, DType::F64, &floats(DType::F64, &[1], &[4_294_967_295.0]));
+    case(&floats(DType::F64, &[4], &[2e19, -5.0, NAN, 1.5]), DType::U64, &ints(DType::U64, &[4], &[-1, 0, 0, 1]));
+    let x = ints(DType::U64, &[2], &[-1, 1 << 62]);
+    case(&x, DType::F32, &floats(DType::F32, &[2], &[2f64.powi(64), 2f64.powi(62)]));
+    case(&x, DType::BF16, &floats(DType::BF16, &[2], &[2f64.powi(64), 2f64.powi(62)]));
+    case(&x, DType::I16, &ints(DType::I16, &[2], &[-1, 0]));
     let x = ints(DType::Bool, &[2], &[0, 1]);
     case(&x, DType::BF16, &floats(DType::BF16, &[2], &[0.0, 1.0]));
     // Halfway between two values of f16, and a little more than f32 can show.

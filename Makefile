@@ -5,11 +5,12 @@ FEATURES = $(shell scripts/features.sh)
 HAS_LLVM = $(findstring llvm,$(FEATURES))
 NNC = target/release/nnc
 
-.PHONY: help setup run test lint bench peers golden
+.PHONY: help setup run test conformance lint bench peers golden
 
 help:
 	@echo "make run      train the Fashion-MNIST network in compiled code, compile it for CPU and CUDA, run it on test images"
 	@echo "make test     every test"
+	@echo "make conformance  ONNX's own test suite: every operator case on the interpreter and in compiled code, as a scoreboard"
 	@echo "make lint     formatting, clippy, dependency policy"
 	@echo "make bench    criterion benchmarks"
 	@echo "make peers    nnc beside PyTorch and JAX, in one run (benches/peers/README.md)"
@@ -37,6 +38,12 @@ run: setup
 test:
 	@scripts/setup.sh --test
 	cargo test --workspace --features $(FEATURES)
+
+# CASES narrows it down to names that contain a word: make conformance CASES="softmax conv". LLVM=1 compiles with LLVM.
+conformance:
+	@cases=$$(tests/conformance/generate.sh) && mkdir -p target && \
+	cargo test --quiet --workspace --features $(FEATURES) --test onnx_conformance -- \
+	    --cases $$PWD/$$cases --results $$PWD/target/onnx-conformance.json $(if $(LLVM),--llvm) $(CASES)
 
 lint:
 	cargo fmt --all --check

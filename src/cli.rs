@@ -2,6 +2,7 @@
 
 mod build;
 mod explain;
+mod given;
 mod inspect;
 mod opt;
 mod report;
@@ -31,6 +32,8 @@ enum Command {
     #[command(after_help = "\
 Examples:
   nnc compile model.ir --dim N=1                          inference with frozen weights: model.nnc
+  nnc compile model.onnx --dim batch=1 -o model.nnc       the same for an ONNX model
+  nnc compile model.onnx -o model.ir                      the model in nnc's own text, weights in model.safetensors
   nnc compile model.ir --dim N=64 --target cuda:sm_90     PTX and launch plan for NVIDIA GPUs
   nnc compile loss.ir --dim N=64 --optimizer sgd:lr=0.1   a whole training step
   nnc compile model.ir --dim N=1 --emit kernel            the kernels as text, to standard output")]
@@ -40,6 +43,8 @@ Examples:
 Examples:
   nnc run model.ir --input x=x.npy
   nnc run model.nnc --inputs in.npz --outputs out.npz
+  nnc run model.onnx --inputs in.npz                      dimensions are taken from the inputs
+  nnc run model.onnx --inputs input_0.pb                  the test data that comes with a model
   nnc run model.ir --dim N=4 --seed 0 --device interp     random inputs, on the reference interpreter")]
     Run(run::Args),
     /// Run passes on a module and print it.
@@ -53,6 +58,7 @@ Examples:
     #[command(after_help = "\
 Examples:
   nnc inspect model.ir
+  nnc inspect model.onnx                                  operators too, and which are not supported
   nnc inspect model.nnc
   nnc inspect model.ir --graph svg > model.svg")]
     Inspect(inspect::Args),

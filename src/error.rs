@@ -5,6 +5,7 @@ use std::fmt;
 use nnc_codegen::assemble;
 use nnc_frontend::trace::TraceError;
 use nnc_ir::{Diagnostic, Location};
+use nnc_onnx::ImportError;
 
 /// An error of the driver.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ use nnc_ir::{Diagnostic, Location};
 pub enum Error {
     /// Faults of the input, each with its place.
     Diagnostics(Vec<Diagnostic>),
+    /// An ONNX model that cannot be imported as it was asked for.
+    Import(ImportError),
     /// The compiler's back end.
     Codegen(assemble::Error),
     /// Loading or running a program.
@@ -37,6 +40,7 @@ impl fmt::Display for Error {
                 }
                 Ok(())
             }
+            Self::Import(error) => error.fmt(f),
             Self::Codegen(error) => error.fmt(f),
             Self::Runtime(error) => error.fmt(f),
         }
@@ -46,7 +50,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Diagnostics(_) | Self::Codegen(_) => None,
+            Self::Diagnostics(_) | Self::Import(_) | Self::Codegen(_) => None,
             Self::Runtime(error) => error.source(),
         }
     }
@@ -67,6 +71,12 @@ impl From<Vec<Diagnostic>> for Error {
 impl From<TraceError> for Error {
     fn from(error: TraceError) -> Self {
         Self::Diagnostics(error.diagnostics)
+    }
+}
+
+impl From<ImportError> for Error {
+    fn from(error: ImportError) -> Self {
+        Self::Import(error)
     }
 }
 

@@ -31,25 +31,28 @@
 //! # }
 //! ```
 //!
-//! This crate strings the others together: [`compile()`] runs passes, lowering and an emitter on one function; [`Jit`]
+//! This crate strings the others together: [`load()`] reads a model file of any kind; [`compile()`] runs passes, lowering and an emitter on one function; [`Jit`]
 //! does so on first call with new shapes; [`grad_fn()`] gives gradients as arrays; [`Trainer`] compiles whole training steps. The parts are [`ir`], [`passes`],
-//! [`codegen`], [`runtime`] and [`frontend`].
+//! [`codegen`], [`runtime`], [`frontend`] and [`onnx`].
 
 pub mod compile;
 pub mod error;
 pub mod grad;
 pub mod jit;
+pub mod model;
 pub mod trainer;
 
 pub use compile::{Compiled, Options, compile};
 pub use error::Error;
 pub use grad::{GradFn, grad_fn};
 pub use jit::{Compilation, Jit, jit};
+pub use model::{Model, load, load_with};
 pub use nnc_codegen as codegen;
 pub use nnc_codegen::assemble::Tier;
 pub use nnc_codegen::target::Target;
 pub use nnc_frontend as frontend;
 pub use nnc_ir as ir;
+pub use nnc_onnx as onnx;
 pub use nnc_passes as passes;
 pub use nnc_passes::autodiff::value_and_grad;
 pub use nnc_runtime as runtime;

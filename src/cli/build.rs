@@ -1,7 +1,7 @@
 //! `nnc compile`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -16,12 +16,15 @@ use nnc::{Error, Options, Target};
 use nnc_ir::Diagnostic;
 use nnc_ir::weights::write_atomically;
 
+use super::given::GivenArgs;
 use super::select::{options, select};
 use super::{Failure, FuncArgs, OptArgs, Outcome, TierArg, beside, parse_target, report};
 
 /// What to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Emit {
+    /// The function as it was read, before any pass, with its weights: nnc's own form of a model.
+    Model,
     /// The optimized function.
     Ir,
     /// The kernels.
@@ -40,7 +43,7 @@ enum Emit {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The model: `.ir` text (weights in the `.safetensors` beside it) or a binary module.
+    /// The model: `.ir` text (weights in the `.safetensors` beside it), a binary module, or `.onnx`.
     model: PathBuf,
     /// `cpu`, `cuda`, or `cuda:ARCH` such as `cuda:sm_90`.
     #[arg(long, default_value = "cpu")]
@@ -48,15 +51,17 @@ pub(super) struct Args {
     /// Emitter of CPU code.
     #[arg(long, value_enum, default_value_t)]
     tier: TierArg,
-    /// What to write.
-    #[arg(long, value_enum, default_value = "nnc")]
-    emit: Emit,
+    /// What to write. Default: a model if the output is an `.ir` or `.irb` file, else the artifact.
+    #[arg(long, value_enum)]
+    emit: Option<Emit>,
     /// Where to write. Default: beside the model for artifacts, standard output for text.
     #[arg(short, long)]
     output: Option<PathBuf>,
     /// Check the function after every pass.
     #[arg(long)]
     verify_each: bool,
+    #[command(flatten)]
+    given: GivenArgs,
     #[command(flatten)]
     func: FuncArgs,
     #[command(flatten)]
@@ -65,15 +70,19 @@ pub(super) struct Args {
 
 pub(super) fn main(args: &Args) -> Outcome {
     let start = Instant::now();
-    let selected = select(&args.model, &args.func)?;
+    let form = args.emit.unwrap_or_else(|| default_form(args.output.as_deref()));
+    let selected = select(&args.model, &args.func, &mut args.given.read()?)?;
     let options = Options {
         target: parse_target(&args.target)?,
         tier: args.tier.into(),
         verify_each: args.verify_each,
-        ..options(&selected, &args.func, &args.opt)?
+        ..options(&selected, &args.opt)
     };
-    if args.emit == Emit::Ir {
-        let (func, ..) = optimize(&selected.func, &selected.weights, &options)?;
+    if matches!(form, Emit::Model | Emit::Ir) {
+        let func = match form {
+            Emit::Model => selected.func,
+            _ => optimize(&selected.func, &selected.weights, &options)?.0,
+        };
         let module = nnc_ir::Module { funcs: vec![func], weights: selected.weights };
         return match &args.output {
             Some(path) => Ok(nnc_ir::file::save_module(path, &module)?),
@@ -81,8 +90,8 @@ pub(super) fn main(args: &Args) -> Outcome {
         };
     }
     let lowered = lower(&selected.func, &selected.weights, &options)?;
-    if args.emit != Emit::Nnc {
-        let text = emit(args, &options, &lowered)?;
+    if form != Emit::Nnc {
+        let text = emit(form, args.tier, &options, &lowered)?;
         return match &args.output {
             Some(path) => write_file(path, text.as_bytes()),
             None => print(&text),
@@ -111,8 +120,15 @@ pub(super) fn main(args: &Args) -> Outcome {
     ))
 }
 
+/// What is written where nothing is asked for.
+fn default_form(output: Option<&Path>) -> Emit {
+    let extension = output.and_then(Path::extension);
+    let is_model = extension.is_some_and(|extension| extension == "ir" || extension == nnc_ir::file::BINARY_EXTENSION);
+    if is_model { Emit::Model } else { Emit::Nnc }
+}
+
 /// The text form asked for.
-fn emit(args: &Args, options: &Options, lowered: &Lowered) -> Result<String, Failure> {
+fn emit(form: Emit, tier: TierArg, options: &Options, lowered: &Lowered) -> Result<String, Failure> {
     let kernels = &lowered.assembly.kernels;
     let emit_error = |error| Error::from(nnc::codegen::assemble::Error::Emit(error));
     let is_cpu = options.target == Target::Cpu;
@@ -120,14 +136,14 @@ fn emit(args: &Args, options: &Options, lowered: &Lowered) -> Result<String, Fai
         let location = nnc_ir::Location::at("--emit", 0, 0);
         Diagnostic::new(location, format!("{what} exists for the target {target}, found {}", options.target)).into()
     };
-    Ok(match args.emit {
+    Ok(match form {
         Emit::Kernel => {
             let text = kernels.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
             format!("{text}{}", steps(&lowered.assembly))
         }
         Emit::Clif if is_cpu => emit_text(kernels, Text::Clif).map_err(emit_error)?,
         Emit::Clif => return Err(wrong_target("Cranelift IR", "cpu")),
-        Emit::Asm if is_cpu => match args.tier {
+        Emit::Asm if is_cpu => match tier {
             TierArg::Cranelift => emit_text(kernels, Text::Asm).map_err(emit_error)?,
             TierArg::Llvm => llvm_assembly(kernels)?,
         },
@@ -140,7 +156,7 @@ fn emit(args: &Args, options: &Options, lowered: &Lowered) -> Result<String, Fai
             Target::Cuda { arch } => ptx(kernels, arch)?,
             Target::Cpu => return Err(wrong_target("PTX", "cuda")),
         },
-        Emit::Ir | Emit::Nnc => unreachable!("handled by the caller"),
+        Emit::Model | Emit::Ir | Emit::Nnc => unreachable!("handled by the caller"),
     })
 }
 
@@ -193,6 +209,6 @@ pub(super) fn print(text: &str) -> Outcome {
 }
 
 /// Replaces a file in one step.
-pub(super) fn write_file(path: &std::path::Path, bytes: &[u8]) -> Outcome {
+pub(super) fn write_file(path: &Path, bytes: &[u8]) -> Outcome {
     Ok(write_atomically(path, |out| out.write_all(bytes))?)
 }

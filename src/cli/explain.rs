@@ -9,6 +9,7 @@ use nnc::runtime::program::{Launch, Line, Step, outline, repeats};
 use serde::Serialize;
 
 use super::build::print;
+use super::given::GivenArgs;
 use super::select::{options, select};
 use super::{FuncArgs, OptArgs, Outcome, parse_target, report};
 
@@ -22,6 +23,8 @@ pub(super) struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    given: GivenArgs,
     #[command(flatten)]
     func: FuncArgs,
     #[command(flatten)]
@@ -78,8 +81,8 @@ struct Memory {
 }
 
 pub(super) fn main(args: &Args) -> Outcome {
-    let selected = select(&args.model, &args.func)?;
-    let options = Options { target: parse_target(&args.target)?, ..options(&selected, &args.func, &args.opt)? };
+    let selected = select(&args.model, &args.func, &mut args.given.read()?)?;
+    let options = Options { target: parse_target(&args.target)?, ..options(&selected, &args.opt) };
     let lowered = lower(&selected.func, &selected.weights, &options)?;
     let explanation = explain(&lowered, &options);
     if args.json {

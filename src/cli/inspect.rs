@@ -4,12 +4,15 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use nnc::model::Format;
 use nnc::runtime::artifact;
 use nnc::runtime::program::{Code, InputRole, Line, Place, Program, TensorSpec, outline};
 use nnc_ir::{Func, Module, ParamKind};
+use nnc_onnx::summary::Summary;
 
 use super::build::print;
-use super::select::load;
+use super::given::GivenArgs;
+use super::select::{load, parse_dims};
 use super::{Outcome, file_fault, report};
 
 /// How to draw.
@@ -31,6 +34,11 @@ pub(super) struct Args {
     /// Function to draw; the first if left out.
     #[arg(long, value_name = "NAME")]
     func: Option<String>,
+    /// Extent of a symbolic dimension, for the graph of an ONNX model.
+    #[arg(long = "dim", value_name = "SYMBOL=EXTENT")]
+    dims: Vec<String>,
+    #[command(flatten)]
+    given: GivenArgs,
 }
 
 pub(super) fn main(args: &Args) -> Outcome {
@@ -39,10 +47,13 @@ pub(super) fn main(args: &Args) -> Outcome {
         program.validate()?;
         return print(&describe_program(&program));
     }
-    let module = load(&args.model)?;
     let Some(form) = args.graph else {
-        return print(&describe_module(&module));
+        return match Format::of(&args.model)? {
+            Format::Onnx => print(&describe_onnx(&nnc_onnx::summary::summarize(&args.model)?)),
+            Format::Ir => print(&describe_module(&nnc::load(&args.model)?.module)),
+        };
     };
+    let module = load(&args.model, &parse_dims(&args.dims)?, &mut args.given.read()?)?.module;
     let func = match &args.func {
         Some(name) => module.func(name),
         None => module.funcs.first(),
@@ -65,6 +76,40 @@ fn describe_module(module: &Module) -> String {
     let _ = writeln!(text, "weights: {}, {}", module.weights.len(), report::bytes(total));
     for (name, data) in &module.weights {
         let _ = writeln!(text, "  {name}: {}", data.ty());
+    }
+    text
+}
+
+/// An ONNX model as its file has it; whether it can be imported shows in what is not supported.
+fn describe_onnx(summary: &Summary) -> String {
+    let mut text = format!("ONNX model {}, format {}", summary.graph, summary.ir_version);
+    if !summary.producer.is_empty() {
+        let _ = write!(text, ", by {}", summary.producer);
+    }
+    text.push('\n');
+    for (domain, version) in &summary.opsets {
+        let _ = writeln!(text, "  opset  {version} of {}", if domain.is_empty() { "ai.onnx" } else { domain });
+    }
+    for (kind, ports) in [("input", &summary.inputs), ("output", &summary.outputs)] {
+        for (name, ty) in ports {
+            let _ = writeln!(text, "  {kind:<6} {name}: {ty}");
+        }
+    }
+    let mut counts: Vec<_> = summary.operators.iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let list: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+    let n_nodes: usize = summary.operators.values().sum();
+    let _ = writeln!(text, "  nodes  {n_nodes}: {}", list.join(", "));
+    if !summary.functions.is_empty() {
+        let _ = writeln!(text, "  functions {}", summary.functions.join(", "));
+    }
+    let _ = writeln!(text, "weights: {}, {}", summary.n_initializers, report::bytes(summary.initializer_bytes));
+    match summary.unsupported.is_empty() {
+        true => text.push_str("every operator is supported\n"),
+        false => text.push_str("operators that are not supported\n"),
+    }
+    for unsupported in &summary.unsupported {
+        let _ = writeln!(text, "  {}", report::unsupported(unsupported));
     }
     text
 }

@@ -7,6 +7,7 @@ use nnc_passes::pipeline::{PASSES, Pass, PassManager, Step, pass, pipeline};
 use nnc_passes::specialize::specialize;
 
 use super::build::{print, write_file};
+use super::given::GivenArgs;
 use super::select::{load, opt_level, parse_dims};
 use super::{Failure, OptArgs, Outcome, report};
 
@@ -43,6 +44,8 @@ pub(super) struct Args {
     #[arg(short, long)]
     output: Option<PathBuf>,
     #[command(flatten)]
+    given: GivenArgs,
+    #[command(flatten)]
     opt: OptArgs,
 }
 
@@ -67,7 +70,7 @@ pub(super) fn main(args: &Args) -> Outcome {
         Some(name) => Some(find(name, "--print-after")?.name),
     };
     let dims = parse_dims(&args.dims)?;
-    let Module { funcs, weights } = load(model)?;
+    let Module { funcs, weights } = load(model, &dims, &mut args.given.read()?)?.module;
     let mut optimized = Vec::with_capacity(funcs.len());
     for func in funcs.iter().filter(|func| args.func.as_ref().is_none_or(|name| *name == func.name)) {
         let func = if dims.is_empty() { func.clone() } else { specialize(func, &dims)? };

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use nnc::Error;
 use nnc_ir::report::Reporter;
 use nnc_ir::{Diagnostic, Location};
+use nnc_onnx::{ImportError, Unsupported};
 
 /// Prints one line of error.
 pub(super) fn error(message: &str) {
@@ -18,6 +19,7 @@ pub(super) fn failure(failure: &Error) {
     let own;
     let diagnostics = match failure {
         Error::Diagnostics(diagnostics) => diagnostics,
+        Error::Import(error) => &error.diagnostics,
         other => {
             let mut diagnostic = Diagnostic::new(Location::unknown(), other.to_string());
             let mut source = std::error::Error::source(other);
@@ -35,6 +37,35 @@ pub(super) fn failure(failure: &Error) {
     if diagnostics.len() > 1 {
         eprintln!("{} faults", diagnostics.len());
     }
+    if let Error::Import(error) = failure {
+        import_hints(error);
+    }
+}
+
+/// After the faults of an ONNX model: the inputs that would help.
+fn import_hints(error: &ImportError) {
+    if !error.needs.is_empty() {
+        let names: Vec<&str> = error.needs.iter().map(String::as_str).collect();
+        eprintln!("inputs whose values would help, given with --input NAME=FILE: {}", names.join(", "));
+    }
+}
+
+/// An operator that cannot be imported, with its nodes.
+pub(super) fn unsupported(unsupported: &Unsupported) -> String {
+    const MAX_NAMES: usize = 8;
+    let n = unsupported.nodes.len();
+    let more = if n > MAX_NAMES { format!(" and {} more", n - MAX_NAMES) } else { String::new() };
+    let names = unsupported.nodes[..n.min(MAX_NAMES)].join(", ");
+    let dot = if unsupported.domain.is_empty() { "" } else { "." };
+    format!(
+        "{}{dot}{} of opset {}, in {n} nodes: {names}{more}",
+        unsupported.domain, unsupported.op_type, unsupported.opset
+    )
+}
+
+/// Says something that is no fault.
+pub(super) fn note(message: &str) {
+    eprintln!("note: {message}");
 }
 
 /// Bytes with a unit, for people, and exactly.

@@ -10,11 +10,12 @@ use nnc::runtime::program::InputRole;
 use nnc::runtime::rng::philox4x32;
 use nnc::runtime::{Executable, Instance, artifact, device};
 use nnc::{Options, Target, compile};
-use nnc_ir::npy::{load_npy, load_npz, save_npz};
+use nnc_ir::npy::save_npz;
 use nnc_ir::{Bindings, DType, Diagnostic, Location, ParamKind, Scalar, TensorData, TensorType};
 
 use super::build::print;
-use super::select::{options, parse_dims, select};
+use super::given::{Given, GivenArgs};
+use super::select::{options, select};
 use super::{Failure, FuncArgs, OptArgs, Outcome, TierArg, file_fault};
 
 /// What runs the function.
@@ -30,14 +31,10 @@ enum DeviceArg {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A model (`.ir`, binary) or an artifact (`.nnc`).
+    /// A model (`.ir`, binary, `.onnx`) or an artifact (`.nnc`).
     model: PathBuf,
-    /// An input from a `.npy` file.
-    #[arg(long = "input", value_name = "NAME=FILE.npy")]
-    inputs: Vec<String>,
-    /// Inputs by name from an `.npz` file.
-    #[arg(long = "inputs", value_name = "FILE.npz")]
-    inputs_npz: Option<PathBuf>,
+    #[command(flatten)]
+    given: GivenArgs,
     /// Where to write the outputs, as an `.npz` file. Without it, small outputs are printed.
     #[arg(long, value_name = "FILE.npz")]
     outputs: Option<PathBuf>,
@@ -66,7 +63,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn main(args: &Args) -> Outcome {
-    let given = given_inputs(args)?;
+    let given = args.given.read()?;
     let outputs = if is_artifact(&args.model)? { run_artifact(args, given)? } else { run_model(args, given)? };
     match &args.outputs {
         Some(path) => Ok(save_npz(path, &outputs)?),
@@ -82,22 +79,6 @@ fn is_artifact(path: &std::path::Path) -> Result<bool, Failure> {
     Ok(artifact::is_artifact(&magic) || path.extension().is_some_and(|extension| extension == "nnc"))
 }
 
-/// Inputs from `--input` and `--inputs`, by name.
-fn given_inputs(args: &Args) -> Result<IndexMap<String, TensorData>, Failure> {
-    let mut given = match &args.inputs_npz {
-        Some(path) => load_npz(path)?,
-        None => IndexMap::new(),
-    };
-    for text in &args.inputs {
-        let Some((name, path)) = text.split_once('=') else {
-            let message = format!("found `{text}`, expected NAME=FILE.npy");
-            return Err(Diagnostic::new(Location::at("--input", 0, 0), message).into());
-        };
-        given.insert(name.to_string(), load_npy(path.as_ref())?);
-    }
-    Ok(given)
-}
-
 /// What a program or function expects: names and types in order.
 struct Expected {
     name: String,
@@ -107,7 +88,7 @@ struct Expected {
 /// Arrays in the expected order; those not given come from the seed.
 fn arrange(
     expected: &[Expected],
-    mut given: IndexMap<String, TensorData>,
+    mut given: Given,
     seed: Option<u64>,
     dims: &Bindings,
     defaults: &IndexMap<String, TensorData>,
@@ -169,9 +150,8 @@ fn random(seed: u64, stream: u32, dtype: DType, shape: Vec<usize>) -> TensorData
     TensorData::from_scalars(dtype, shape.clone(), scalars)
 }
 
-fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMap<String, TensorData>, Failure> {
-    let selected = select(&args.model, &args.func)?;
-    let given_dims = parse_dims(&args.func.dims)?;
+fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
+    let selected = select(&args.model, &args.func, &mut given)?;
     let params = selected.func.params.iter().zip(selected.func.graph.params());
     let expected: Vec<Expected> = params
         .filter(|(param, _)| param.kind == ParamKind::Input)
@@ -181,8 +161,8 @@ fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMa
         let data = TensorData::from_scalars(DType::F32, Vec::new(), [Scalar::from_f64(DType::F32, lr)]);
         ("lr".to_string(), data)
     });
-    let arrays = arrange(&expected, given, args.seed, &given_dims, &learning_rate.into_iter().collect())?;
-    let dims = bind_inputs(&selected.func, &arrays, &given_dims)?;
+    let arrays = arrange(&expected, given, args.seed, &selected.dims, &learning_rate.into_iter().collect())?;
+    let dims = bind_inputs(&selected.func, &arrays, &selected.dims)?;
     if args.device == Some(DeviceArg::Interp) {
         let named = expected.into_iter().map(|expected| expected.name).zip(arrays).collect();
         return Ok(nnc_ir::interp::eval_func(&selected.func, &selected.weights, &named, &dims)?);
@@ -191,7 +171,7 @@ fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMa
         Some(DeviceArg::Cuda) => Target::Cuda { arch: nnc::codegen::target::DEFAULT_ARCH.to_string() },
         _ => Target::Cpu,
     };
-    let options = Options { target, tier: args.tier.into(), dims, ..options(&selected, &args.func, &args.opt)? };
+    let options = Options { target, tier: args.tier.into(), dims, ..options(&selected, &args.opt) };
     let device = device::for_target(&options.target.to_string())?;
     let compiled = compile(&selected.func, &selected.weights, &options)?;
     let executable = Executable::load(compiled.program, &*device)?;
@@ -199,7 +179,7 @@ fn run_model(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMa
     run_executable(&executable, named, args)
 }
 
-fn run_artifact(args: &Args, given: IndexMap<String, TensorData>) -> Result<IndexMap<String, TensorData>, Failure> {
+fn run_artifact(args: &Args, given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
     let program = artifact::load(&args.model)?;
     let kind = program.target.split(':').next().unwrap_or_default().to_string();
     let device_name = match args.device {

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use nnc::Options;
+use nnc::{Model, Options, load_with};
 use nnc_ir::{Bindings, DType, Diagnostic, Func, Location, Module, TensorData};
 use nnc_passes::autocast::autocast;
 use nnc_passes::autodiff::{trainable, value_and_grad};
 use nnc_passes::optimizer::{LossScaling, OptimizerSpec, StepSpec, train_step};
 use nnc_passes::pipeline::OptLevel;
 
-use super::{Failure, FuncArgs, OptArgs, file_fault};
+use super::given::Given;
+use super::{Failure, FuncArgs, OptArgs, file_fault, report};
 
 /// A function, the weights it names, and what was asked for.
 pub(super) struct Selected {
@@ -21,18 +22,27 @@ pub(super) struct Selected {
     pub(super) trains: bool,
     /// The learning rate the optimizer starts with.
     pub(super) learning_rate: Option<f64>,
+    /// Extents of symbolic dimensions that were asked for.
+    pub(super) dims: Bindings,
 }
 
-/// Reads and verifies a module.
-pub(super) fn load(path: &Path) -> Result<Module, Failure> {
-    let module = nnc_ir::file::load_module(path)?;
-    module.verify()?;
-    Ok(module)
+/// Reads a model of any kind, and says which of the arrays given for its inputs have become part of it; they are taken from
+/// `given`.
+pub(super) fn load(path: &Path, dims: &Bindings, given: &mut Given) -> Result<Model, Failure> {
+    let model = load_with(path, dims, given)?;
+    for name in &model.fixed {
+        given.shift_remove(name);
+        report::note(&format!(
+            "input {name} is fixed to the value given: the model's graph depends on it, and would be another for another value"
+        ));
+    }
+    Ok(model)
 }
 
 /// Picks and prepares the function.
-pub(super) fn select(path: &Path, args: &FuncArgs) -> Result<Selected, Failure> {
-    let Module { funcs, weights } = load(path)?;
+pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<Selected, Failure> {
+    let dims = parse_dims(&args.dims)?;
+    let Module { funcs, weights } = load(path, &dims, given)?.module;
     let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
     let func = match &args.func {
         Some(name) => {
@@ -64,7 +74,7 @@ pub(super) fn select(path: &Path, args: &FuncArgs) -> Result<Selected, Failure> 
     } else {
         func
     };
-    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate })
+    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate, dims })
 }
 
 /// The result called `loss`, or the only result.
@@ -108,6 +118,6 @@ pub(super) fn opt_level(args: &OptArgs) -> OptLevel {
 }
 
 /// Options of a compilation of the selected function.
-pub(super) fn options(selected: &Selected, func: &FuncArgs, opt: &OptArgs) -> Result<Options, Failure> {
-    Ok(Options { opt: opt_level(opt), dims: parse_dims(&func.dims)?, freeze: !selected.trains, ..Options::default() })
+pub(super) fn options(selected: &Selected, opt: &OptArgs) -> Options {
+    Options { opt: opt_level(opt), dims: selected.dims.clone(), freeze: !selected.trains, ..Options::default() }
 }

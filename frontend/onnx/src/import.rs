@@ -19,7 +19,7 @@ use crate::proto::{
 };
 use crate::survey;
 use crate::value::Value;
-use crate::walk::{FunctionKey, Opsets, Walker, normal_domain};
+use crate::walk::{FunctionKey, Opsets, Walker, key_of};
 
 /// What an import is told beyond the file.
 #[derive(Clone, Debug, Default)]
@@ -158,10 +158,6 @@ pub fn read_tensor(bytes: &[u8]) -> Result<(String, ElemType, TensorData), Strin
         Stored::Numbers { elem, data } => Ok((proto.name().to_string(), elem, data)),
         Stored::Strings { .. } => Err("a tensor of strings".to_string()),
     }
-}
-
-fn key_of(function: &FunctionProto) -> FunctionKey {
-    (normal_domain(function.domain()), function.name().to_string(), function.overload().to_string())
 }
 
 /// Declares the inputs, and binds the names of inputs and constants.

@@ -22,19 +22,25 @@
 //! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
 //! | `bound` | extents that depend on data |
 //! | `survey` | operators that the table lacks, all at once |
+//! | [`summary`] | what a file holds, without importing it |
 //! | `ops` | the table |
+//! | [`given`] | imports with the inputs in hand |
+//! | [`values`] | values in files of their own |
 
 mod bound;
 mod cx;
 mod data;
 pub mod elem;
 mod fault;
+pub mod given;
 mod import;
 mod ops;
 pub mod proto;
 mod shape_int;
+pub mod summary;
 mod survey;
 mod value;
+pub mod values;
 mod walk;
 
 pub use bound::crop;

@@ -52,6 +52,11 @@ pub(crate) fn function_key(node: &NodeProto) -> FunctionKey {
     (normal_domain(node.domain()), node.op_type().to_string(), node.overload().to_string())
 }
 
+/// The key that a function is called by.
+pub(crate) fn key_of(function: &FunctionProto) -> FunctionKey {
+    (normal_domain(function.domain()), function.name().to_string(), function.overload().to_string())
+}
+
 /// `ai.onnx` is written in two ways.
 pub(crate) fn normal_domain(domain: &str) -> String {
     if domain == "ai.onnx" { String::new() } else { domain.to_string() }

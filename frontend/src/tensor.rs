@@ -18,20 +18,24 @@ use crate::eager;
 use crate::trace;
 
 mod arith;
+mod bits;
 mod contract;
 mod create;
+mod einsum;
 mod elementwise;
 mod index;
+mod linalg;
 mod movement;
 mod order;
 mod print;
 mod reduce;
 mod scatter;
 mod tensors;
+mod trigonometry;
 
 pub use arith::{Operand, ToOperand, where_};
-pub use contract::einsum;
 pub use create::range;
+pub use einsum::einsum;
 pub use index::{Index, IntoIndices};
 pub use movement::{DimSpec, IntoDims, IntoShape};
 pub(crate) use print::format_data;

@@ -76,6 +76,36 @@ def activations():
         write(name, fn, {"x": x[1:17] if name == "gelu_tanh" else x}, ["x"])
 
 
+def trigonometry():
+    x = torch.tensor([-1e4, -20.0, -3.0, -1.0, -0.5, -1e-6, 0.0, 1e-6, 0.5, 1.0, 3.0, 20.0, 1e4])
+    x = torch.cat([x, data.symmetric((30,), 406, 4.0)])
+    inside = torch.tensor([-0.999, -0.5, -1e-6, 0.0, 1e-6, 0.25, 0.999])
+    inside = torch.cat([inside, data.symmetric((30,), 407, 0.98)])
+    beyond = torch.cat([torch.tensor([1.0001, 1.5, 1e4, 1e12, 1e30]), data.symmetric((30,), 408, 4.0) + 5.5])
+    huge = torch.cat([x, torch.tensor([-1e30, -1e12, 1e12, 1e30])])
+    small = x[x.abs() < 30]
+    write("atan", torch.atan, {"x": huge}, ["x"])
+    write("asin", torch.asin, {"x": inside}, ["x"])
+    write("acos", torch.acos, {"x": inside}, ["x"])
+    write("sinh", torch.sinh, {"x": small}, ["x"])
+    write("cosh", torch.cosh, {"x": small}, ["x"])
+    write("asinh", torch.asinh, {"x": huge}, ["x"])
+    write("acosh", torch.acosh, {"x": beyond}, ["x"])
+    write("atanh", torch.atanh, {"x": inside}, ["x"])
+
+
+def matrices():
+    for n in (1, 2, 3, 4, 7):
+        x = data.symmetric((2, 3, n, n), 409 + n, 1.0)
+        write(f"det{n}", torch.linalg.det, {"x": x}, ["x"])
+    x = data.symmetric((3, 4, 5), 420, 1.0)
+    write("diagonal", lambda x: torch.diagonal(x, 1, 2, 0), {"x": x}, ["x"])
+    y = data.symmetric((5, 1, 4), 421, 1.0)
+    write("einsum_ellipsis", lambda x, y: torch.einsum("...ij,j...->i...", x, y), {"x": data.symmetric((2, 4, 3, 5), 422, 1.0), "y": y}, ["x", "y"])
+    write("einsum_diagonal", lambda x: torch.einsum("iji->j", x), {"x": data.symmetric((3, 4, 3), 423, 1.0)}, ["x"])
+    write("remainder", torch.remainder, {"x": data.symmetric((3, 4), 424, 9.0), "y": data.symmetric((4,), 425, 4.0)}, ["x"])
+
+
 def losses():
     y = data.integers((5,), 401, 7)
     y_hard = torch.tensor([0, 6, 3, 2, 5])
@@ -150,3 +180,5 @@ def generate():
     activations()
     losses()
     contractions()
+    trigonometry()
+    matrices()

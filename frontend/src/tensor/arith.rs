@@ -297,6 +297,41 @@ impl Tensor {
         binary(Op::Remainder, &self.to_operand(), &other.to_operand())
     }
 
+    /// Remainder with the sign of `other`, Python's `%`: `torch.remainder`. A remainder of 0 has that sign too.
+    #[track_caller]
+    pub fn remainder(&self, other: impl ToOperand) -> Tensor {
+        let (x, y) = sound!(unify("remainder", &self.to_operand(), &other.to_operand()));
+        let dtype = live!(x).dtype;
+        let rest = apply(Op::Remainder, &[&x, &y]);
+        if !dtype.is_signed() {
+            return rest;
+        }
+        let below = y.lt(0);
+        let moved = where_(&rest.ne(0).logical_and(rest.lt(0).ne(&below)), &rest + &y, &rest);
+        match dtype.is_float() {
+            // Adding 0 makes a zero positive and leaves the rest, gradients included.
+            true => where_(&below, -(-&moved + 0.0), &moved + 0.0),
+            false => moved,
+        }
+    }
+
+    /// The quotient without its fraction: `torch.div(..., rounding_mode="trunc")`. Integers stay integers.
+    #[track_caller]
+    pub fn div_trunc(&self, other: impl ToOperand) -> Tensor {
+        let (x, y) = sound!(unify("div_trunc", &self.to_operand(), &other.to_operand()));
+        let quotient = apply(Op::Divide, &[&x, &y]);
+        if live!(x).dtype.is_float() { quotient.trunc() } else { quotient }
+    }
+
+    /// The largest integer not above the quotient, Python's `//`: `torch.floor_divide`. Integers stay integers.
+    #[track_caller]
+    pub fn floor_divide(&self, other: impl ToOperand) -> Tensor {
+        let (x, y) = sound!(unify("floor_divide", &self.to_operand(), &other.to_operand()));
+        // What is left without the remainder divides to a whole number, up to a rounding.
+        let whole = apply(Op::Divide, &[&(&x - x.remainder(&y)), &y]);
+        if live!(x).dtype.is_float() { whole.round() } else { whole }
+    }
+
     /// Angle of the point (`other`, `self`), in (-π, π].
     #[track_caller]
     pub fn atan2(&self, other: impl ToOperand) -> Tensor {

@@ -88,6 +88,18 @@ impl Tensor {
         self.log() / LN_2
     }
 
+    /// The integer part: fractions are cut off toward 0.
+    #[track_caller]
+    pub fn trunc(&self) -> Tensor {
+        super::arith::where_(&self.lt(0), self.ceil(), self.floor())
+    }
+
+    /// Whether the element is infinite; the result is `bool`.
+    #[track_caller]
+    pub fn isinf(&self) -> Tensor {
+        self.abs().eq(f64::INFINITY)
+    }
+
     /// Whether the element is NaN; the result is `bool`.
     #[track_caller]
     pub fn isnan(&self) -> Tensor {

@@ -130,28 +130,43 @@ pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
 }
 
 mod activation;
+mod arg;
 mod attention;
+mod bitwise;
+mod compare;
 mod control;
 mod convolution;
+mod cumulative;
+mod elementwise;
 mod gather;
+mod generate;
 mod grid;
+mod ints;
 mod leaf;
 mod linear_attention;
 mod loss;
+mod matmul;
 mod nms;
 mod nonzero;
 mod norm;
+mod pad;
 mod pool;
 mod positions;
+mod random;
 mod recurrent;
+mod reduce;
 mod resize;
 mod roi;
 mod rotary;
 mod scatter;
 mod select;
+mod sequence;
+mod shape;
 mod signal;
+mod slice;
 mod softmax;
 mod training;
+mod variadic;
 mod window;
 
 pub(crate) use positions::counting;
@@ -159,27 +174,41 @@ pub(crate) use positions::counting;
 /// Every family of the table.
 const FAMILIES: &[&[Entry]] = &[
     activation::OPS,
+    arg::OPS,
     attention::OPS,
+    bitwise::OPS,
+    compare::OPS,
     control::OPS,
     convolution::OPS,
+    cumulative::OPS,
+    elementwise::OPS,
     gather::OPS,
+    generate::OPS,
     grid::OPS,
     leaf::OPS,
     linear_attention::OPS,
     loss::OPS,
+    matmul::OPS,
     nms::OPS,
     nonzero::OPS,
     norm::OPS,
+    pad::OPS,
     pool::OPS,
+    random::OPS,
     recurrent::OPS,
+    reduce::OPS,
     resize::OPS,
     roi::OPS,
     rotary::OPS,
     scatter::OPS,
     select::OPS,
+    sequence::OPS,
+    shape::OPS,
     signal::OPS,
+    slice::OPS,
     softmax::OPS,
     training::OPS,
+    variadic::OPS,
 ];
 
 /// The entry of an operator in an operator set of its domain.

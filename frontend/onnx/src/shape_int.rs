@@ -1,5 +1,6 @@
 //! Integers of shape arithmetic, which may depend on symbolic extents.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use nnc_ir::Dim;
@@ -55,7 +56,14 @@ impl ShapeInt {
         match (self, other) {
             (Self::Known(lhs), Self::Known(rhs)) => lhs.checked_sub(*rhs).map(Self::Known),
             (_, Self::Known(rhs)) => self.add(&Self::Known(rhs.checked_neg()?)),
-            _ => Some(Self::of(&(self.to_dim()? - other.to_dim()?))),
+            _ => {
+                let (lhs, rhs) = (self.to_dim()?, other.to_dim()?);
+                // Extents are never below zero, but a difference that is a number may be.
+                match (Self::of(&(lhs.clone() - rhs.clone())), Self::of(&(rhs - lhs))) {
+                    (Self::Known(0), Self::Known(below)) => Some(Self::Known(-below)),
+                    (difference, _) => Some(difference),
+                }
+            }
         }
     }
 
@@ -75,6 +83,52 @@ impl ShapeInt {
             _ => Some(Self::of(&self.to_dim()?.floor_div(&other.to_dim()?))),
         }
     }
+
+    /// `self / other` where that is whole, or `None` if it is not or nobody knows.
+    pub(crate) fn exact_div(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Known(lhs), Self::Known(rhs)) if lhs.checked_rem(*rhs)? != 0 => None,
+            (Self::Known(_), Self::Known(_)) => self.div(other),
+            _ => Some(Self::of(&self.to_dim()?.exact_div(&other.to_dim()?)?)),
+        }
+    }
+
+    /// The remainder of the division by `other`, both at least zero, or `None` if it cannot be written.
+    pub(crate) fn rem(&self, other: &Self) -> Option<Self> {
+        if let Self::Known(..0) = self {
+            return None;
+        }
+        self.sub(&self.div(&Self::Known(other.known().filter(|&other| other > 0)?))?.mul(other)?)
+    }
+
+    /// How `self` compares with `other`, if that is the same for all extents.
+    pub(crate) fn order(&self, other: &Self) -> Option<Ordering> {
+        match (self, other) {
+            (Self::Known(lhs), Self::Known(rhs)) => Some(lhs.cmp(rhs)),
+            (Self::Symbolic(_), Self::Known(..0)) => Some(Ordering::Greater),
+            (Self::Known(..0), Self::Symbolic(_)) => Some(Ordering::Less),
+            _ => Some(self.sub(other)?.known()?.cmp(&0)),
+        }
+    }
+
+    /// The larger of two, if that is the same one for all extents.
+    pub(crate) fn max(&self, other: &Self) -> Option<Self> {
+        match (self, other) {
+            (Self::Symbolic(_), Self::Known(0)) => Some(self.clone()),
+            (Self::Known(0), Self::Symbolic(_)) => Some(other.clone()),
+            _ => Some(if self.order(other)?.is_lt() { other.clone() } else { self.clone() }),
+        }
+    }
+
+    /// The smaller of two, if that is the same one for all extents. Numbers that no extent reaches stand for infinity.
+    pub(crate) fn min(&self, other: &Self) -> Option<Self> {
+        const FAR: i64 = i32::MAX as i64;
+        match (self, other) {
+            (Self::Symbolic(_), Self::Known(0)) | (Self::Known(FAR..), Self::Symbolic(_)) => Some(other.clone()),
+            (Self::Known(0), Self::Symbolic(_)) | (Self::Symbolic(_), Self::Known(FAR..)) => Some(self.clone()),
+            _ => Some(if self.order(other)?.is_gt() { other.clone() } else { self.clone() }),
+        }
+    }
 }
 
 impl fmt::Display for ShapeInt {
@@ -83,5 +137,42 @@ impl fmt::Display for ShapeInt {
             Self::Known(value) => write!(f, "{value}"),
             Self::Symbolic(dim) => write!(f, "{dim}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n() -> ShapeInt {
+        ShapeInt::of(&Dim::symbol("N"))
+    }
+
+    fn number(value: i64) -> ShapeInt {
+        ShapeInt::Known(value)
+    }
+
+    #[test]
+    fn what_cancels_is_known() {
+        let next = n().add(&number(1)).expect("a sum");
+        assert_eq!(next.sub(&n()), Some(number(1)));
+        assert_eq!(n().sub(&next), Some(number(-1)));
+        assert_eq!(n().mul(&number(6)).and_then(|x| x.exact_div(&number(3))), n().mul(&number(2)));
+        assert_eq!(n().exact_div(&number(2)), None);
+        assert_eq!(n().mul(&number(6)).and_then(|x| x.rem(&number(3))), Some(number(0)));
+        assert_eq!(n().rem(&number(4)).map(|x| x.to_string()).as_deref(), Some("N - 4*(N // 4)"));
+        assert_eq!(number(7).rem(&number(4)), Some(number(3)));
+    }
+
+    #[test]
+    fn order_is_decided_where_every_extent_agrees() {
+        let next = n().add(&number(1)).expect("a sum");
+        assert_eq!(n().order(&n()), Some(Ordering::Equal));
+        assert_eq!(n().order(&next), Some(Ordering::Less));
+        assert_eq!(n().order(&number(-1)), Some(Ordering::Greater));
+        assert_eq!(n().order(&number(1)), None);
+        assert_eq!((n().max(&next), n().min(&next)), (Some(next), Some(n())));
+        assert_eq!((n().max(&number(0)), n().min(&number(i64::MAX))), (Some(n()), Some(n())));
+        assert_eq!(n().min(&number(8)), None);
     }
 }

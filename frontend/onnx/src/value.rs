@@ -41,7 +41,7 @@ pub(crate) enum Source {
     Tensor(Tensor),
     /// A weight of the model, which becomes a parameter of the function when something is computed from it.
     Weight(Rc<Weight>),
-    /// [`TensorValue::ints`] alone, in a tensor of this shape (rank 0 or 1).
+    /// [`TensorValue::ints`] alone, in a tensor of this shape.
     Ints {
         /// Extents.
         shape: Vec<usize>,
@@ -67,7 +67,7 @@ impl Value {
         Self::Tensor(TensorValue { source: Source::Tensor(tensor), elem, ints: None, bound: None })
     }
 
-    /// Integers that follow from extents: a vector, or a scalar if `shape` is empty.
+    /// Integers, in row-major order, that may follow from extents. Those that are all known are data.
     pub(crate) fn ints(ints: Vec<ShapeInt>, shape: Vec<usize>, elem: ElemType) -> Self {
         let known: Option<Vec<i64>> = ints.iter().map(ShapeInt::known).collect();
         if let Some(known) = known {

@@ -212,7 +212,7 @@ impl<'a> Walker<'a> {
                 let dtype = value.elem.carrier().unwrap_or(DType::I64);
                 let parts: Vec<Tensor> = ints.iter().map(|int| extent_tensor(int, dtype)).collect();
                 let vector = Tensor::stack(&parts, 0);
-                if shape.is_empty() { vector.squeeze(0) } else { vector }
+                vector.reshape(shape.as_slice())
             }
         }
     }

@@ -58,16 +58,18 @@ unary! {
 }
 
 impl Tensor {
-    /// `|x|`.
+    /// `|x|`; unsigned integers and `bool` are their own magnitude.
     #[track_caller]
     pub fn abs(&self) -> Tensor {
-        apply(Op::Abs, &[self])
+        let ty = live!(self);
+        if ty.dtype.is_signed() { apply(Op::Abs, &[self]) } else { self.clone() }
     }
 
     /// -1, 0 or 1.
     #[track_caller]
     pub fn sign(&self) -> Tensor {
-        apply(Op::Sign, &[self])
+        let ty = live!(self);
+        if ty.dtype.is_signed() { apply(Op::Sign, &[self]) } else { self.bool().to_dtype(ty.dtype) }
     }
 
     /// `x * x`.

@@ -185,7 +185,7 @@ impl Tensor {
         let total = ty.shape.n_elements();
         let left = match inferred {
             None => Dim::from(1),
-            Some(_) => match total.exact_div(&known) {
+            Some(_) => match total.exact_div(&known).or_else(|| quotient(&ty.shape, &specs)) {
                 Some(left) => left,
                 None => return fault(format!("reshape: the elements of {ty} do not divide into {}", display(&specs))),
             },
@@ -339,20 +339,29 @@ impl Tensor {
         super::arith::stretch(self, &shape)
     }
 
-    /// The tensor `repeats[i]` times along each dimension `i`.
+    /// The tensor `repeats[i]` times along each dimension `i`; where there are more numbers than dimensions, the first
+    /// are for new ones.
     #[track_caller]
-    pub fn repeat<const N: usize>(&self, repeats: [usize; N]) -> Tensor {
+    pub fn repeat(&self, repeats: impl IntoShape) -> Tensor {
         let ty = live!(self);
-        let Some(n_new) = N.checked_sub(ty.rank()) else {
-            return fault(format!("repeat: {N} numbers of repetitions for {ty}"));
+        let repeats = repeats.into_shape();
+        let Some(n_new) = repeats.len().checked_sub(ty.rank()) else {
+            return fault(format!("repeat: {} numbers of repetitions for {ty}", repeats.len()));
         };
         // Each dimension becomes a pair (repetition, extent), the repetitions are broadcast, and the pairs are joined.
         let (mut paired, mut spread, mut joined) = (Vec::new(), Vec::new(), Vec::new());
-        for (idx, &n) in repeats.iter().enumerate() {
+        for (idx, times) in repeats.iter().enumerate() {
+            let DimSpec::Is(times) = times else {
+                return fault(format!("repeat: {} has a number of repetitions below 0", display(&repeats)));
+            };
             let extent = idx.checked_sub(n_new).map_or(Dim::from(1), |dim| ty.shape[dim].clone());
-            paired.extend([Dim::from(1), extent.clone()]);
-            spread.extend([Dim::from(n), extent.clone()]);
-            joined.push(Dim::from(n) * extent);
+            joined.push(times.clone() * extent.clone());
+            if *times != Dim::from(1) {
+                paired.push(Dim::from(1));
+                spread.push(times.clone());
+            }
+            paired.push(extent.clone());
+            spread.push(extent);
         }
         self.reshape(paired).broadcast_to(Shape(spread)).reshape(joined)
     }
@@ -509,6 +518,20 @@ impl Tensor {
         }
         Tensor::cat(&inputs, dim)
     }
+}
+
+/// The extent left for -1 where expressions do not divide as a whole: extents on both sides cancel first.
+fn quotient(shape: &Shape, specs: &[DimSpec]) -> Option<Dim> {
+    let mut own = shape.0.clone();
+    let mut known = Dim::from(1);
+    for spec in specs {
+        let DimSpec::Is(extent) = spec else { continue };
+        match own.iter().position(|other| other == extent) {
+            Some(at) => drop(own.swap_remove(at)),
+            None => known = known * extent.clone(),
+        }
+    }
+    Shape(own).n_elements().exact_div(&known)
 }
 
 fn display(specs: &[DimSpec]) -> String {

@@ -12,6 +12,7 @@ use memmap2::Mmap;
 use nnc_ir::{DType, TensorData};
 
 use crate::elem::ElemType;
+use crate::lowbit::{decode, packed_bits, packed_bytes, unpack};
 use crate::proto::{SparseTensorProto, TensorProto};
 
 /// A tensor that was read: numbers, or strings.
@@ -185,15 +186,6 @@ fn length_fault(what: &str, found: usize, expected: usize, shape: &[usize]) -> S
     format!("{found} {what}, expected {expected} for shape {shape:?}")
 }
 
-/// Elements of less than a byte each, packed from the lowest bits up: their width.
-fn packed_bits(elem: ElemType) -> Option<usize> {
-    match elem {
-        ElemType::Int4 | ElemType::Uint4 | ElemType::Float4E2M1 => Some(4),
-        ElemType::Int2 | ElemType::Uint2 => Some(2),
-        _ => None,
-    }
-}
-
 /// The carrier's bytes from little-endian bytes of the element type.
 fn from_raw(elem: ElemType, carrier: DType, raw: &[u8], n_elements: usize, shape: &[usize]) -> Result<Vec<u8>, String> {
     if elem.is_exact() {
@@ -207,22 +199,25 @@ fn from_raw(elem: ElemType, carrier: DType, raw: &[u8], n_elements: usize, shape
             _ => raw.to_vec(),
         });
     }
-    let codes: Vec<u8> = match packed_bits(elem) {
+    let codes = match packed_bits(elem) {
         None => raw.to_vec(),
         Some(bits) => {
-            let per_byte = 8 / bits;
-            let expected = n_elements.div_ceil(per_byte);
+            let expected = packed_bytes(bits, n_elements);
             if raw.len() != expected {
                 return Err(length_fault("bytes", raw.len(), expected, shape));
             }
-            let mask = (1u8 << bits) - 1;
-            (0..n_elements).map(|idx| raw[idx / per_byte] >> (idx % per_byte * bits) & mask).collect()
+            unpack(bits, raw, n_elements)
         }
     };
     if codes.len() != n_elements {
         return Err(length_fault("bytes", codes.len(), n_elements, shape));
     }
-    decode(elem, &codes)
+    decoded(elem, &codes)
+}
+
+/// The carrier's bytes from one code an element.
+fn decoded(elem: ElemType, codes: &[u8]) -> Result<Vec<u8>, String> {
+    decode(elem, codes).ok_or_else(|| format!("element type {elem}, which cannot be read"))
 }
 
 /// The carrier's bytes from the fields of the message.
@@ -266,7 +261,8 @@ fn from_fields(
             check(proto.int32_data.len())?;
             Ok(proto.int32_data.iter().flat_map(|&value| (value as u16).to_le_bytes()).collect())
         }
-        _ if packed_bits(elem).is_some() => {
+        // Those of 6 bits are packed in raw data only.
+        _ if packed_bits(elem).is_some_and(|bits| bits != 6) => {
             let raw: Vec<u8> = proto.int32_data.iter().map(|&value| value as u8).collect();
             from_raw(elem, carrier, &raw, n_elements, shape)
         }
@@ -280,19 +276,9 @@ fn from_fields(
         }
         DType::F32 => {
             check(proto.int32_data.len())?;
-            let codes: Vec<u8> = proto.int32_data.iter().map(|&value| value as u8).collect();
-            decode(elem, &codes)
+            let mask = packed_bits(elem).map_or(u8::MAX, |bits| (1 << bits) - 1);
+            let codes: Vec<u8> = proto.int32_data.iter().map(|&value| value as u8 & mask).collect();
+            decoded(elem, &codes)
         }
-    }
-}
-
-/// The carrier's bytes from one code of at most 8 bits an element.
-fn decode(elem: ElemType, codes: &[u8]) -> Result<Vec<u8>, String> {
-    let signed = |bits: u32| codes.iter().map(|&code| ((code << (8 - bits)) as i8 >> (8 - bits)) as u8).collect();
-    match elem {
-        ElemType::Uint4 | ElemType::Uint2 => Ok(codes.to_vec()),
-        ElemType::Int4 => Ok(signed(4)),
-        ElemType::Int2 => Ok(signed(2)),
-        _ => Err(format!("element type {elem}, which cannot be read")),
     }
 }

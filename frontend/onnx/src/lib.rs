@@ -18,6 +18,7 @@
 //! | [`proto`] | the messages of the file format |
 //! | [`elem`] | element types, and which IR type carries each |
 //! | `data` | tensors of a file, or in files beside it |
+//! | `lowbit` | element types of at most 8 bits: packing, codes, rounding |
 //! | `walk`, `cx` | the walk over a graph; a node as an operator's function sees it |
 //! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
 //! | `bound` | extents that depend on data |
@@ -34,6 +35,7 @@ pub mod elem;
 mod fault;
 pub mod given;
 mod import;
+mod lowbit;
 mod ops;
 pub mod proto;
 mod shape_int;

@@ -133,6 +133,7 @@ mod activation;
 mod arg;
 mod attention;
 mod bitwise;
+mod cast;
 mod compare;
 mod control;
 mod convolution;
@@ -152,6 +153,7 @@ mod norm;
 mod pad;
 mod pool;
 mod positions;
+mod quant;
 mod random;
 mod recurrent;
 mod reduce;
@@ -177,6 +179,7 @@ const FAMILIES: &[&[Entry]] = &[
     arg::OPS,
     attention::OPS,
     bitwise::OPS,
+    cast::OPS,
     compare::OPS,
     control::OPS,
     convolution::OPS,
@@ -195,6 +198,7 @@ const FAMILIES: &[&[Entry]] = &[
     pad::OPS,
     pool::OPS,
     random::OPS,
+    quant::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,

@@ -8,6 +8,7 @@ mod opt;
 mod report;
 mod run;
 mod select;
+mod weights;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,13 @@ Examples:
   nnc explain model.ir --dim N=64
   nnc explain loss.ir --dim N=64 --optimizer sgd:lr=0.1 --json")]
     Explain(explain::Args),
+    /// List the tensors of a file of weights, or convert it.
+    #[command(after_help = "\
+Examples:
+  nnc weights model.safetensors
+  nnc weights checkpoint.pt --below state_dict. -o model.safetensors
+  nnc weights model.safetensors.index.json --dtype f16 -o model.npz")]
+    Weights(weights::Args),
     /// List targets, tiers and devices, and what this build and machine can do of them.
     Targets,
     /// Print a completion script for a shell.
@@ -165,6 +173,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Opt(args) => opt::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Weights(args) => weights::main(&args),
         Command::Targets => targets(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "nnc", &mut std::io::stdout());

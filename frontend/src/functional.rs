@@ -33,7 +33,7 @@ pub use attention::scaled_dot_product_attention;
 pub use control::{Scan, cond, scan, while_loop};
 pub use convolution::{conv_transpose1d, conv_transpose2d, conv_transpose3d, conv1d, conv2d, conv3d};
 pub use dropout::{alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout};
-pub use embedding::{bilinear, cosine_similarity, embedding, embedding_bag, pairwise_distance};
+pub use embedding::{bilinear, cosine_similarity, embedding, embedding_bag, normalize, pairwise_distance};
 pub use fold::{BlockDim, Blocks, fold, fold_nd, max_unpool, unfold};
 pub use interpolate::{InterpolateMode, OutputExtents, PerDimension, interpolate};
 pub use loss::{

@@ -18,7 +18,7 @@ use crate::types::DType;
 pub mod archive;
 mod header;
 
-pub use archive::{load_npz, read_npz, save_npz, write_npz};
+pub use archive::{is_npz, load_npz, read_npz, save_npz, write_npz};
 use header::Header;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";

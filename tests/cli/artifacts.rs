@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("artifacts::a_training_step_is_compiled_and_run", a_training_step_is_compiled_and_run),
     ("artifacts::everything_can_be_looked_at", everything_can_be_looked_at),
     ("artifacts::text_and_binary_modules_are_the_same", text_and_binary_modules_are_the_same),
+    ("artifacts::weights_are_listed_and_converted", weights_are_listed_and_converted),
 ];
 
 /// A layer with weights and a symbolic batch.
@@ -188,4 +189,20 @@ fn text_and_binary_modules_are_the_same() {
     nnc::ir::save_module(&sandbox.path("copy.irb"), &module).expect("a binary module");
     let of_text = sandbox.succeed(&["run", "model.ir", "--input", "x=x.npy"]);
     assert_eq!(sandbox.succeed(&["run", "copy.irb", "--input", "x=x.npy"]), of_text);
+}
+
+fn weights_are_listed_and_converted() {
+    let sandbox = Sandbox::new();
+    let checkpoint = nnc_tests::golden::folder().join("weights/nested.pt");
+    let checkpoint = checkpoint.to_str().expect("the path is text");
+    let all = sandbox.succeed(&["weights", checkpoint]);
+    assert!(all.contains("model.layers.2.weight: f32[6]\nmodel.layers.10.weight: f32[6]\n"), "{all}");
+    assert!(all.contains("optimizer.state.0.momentum: f32[2]\n"), "{all}");
+    let said = sandbox.succeed(&["weights", checkpoint, "--below", "model.layers.", "-o", "out.safetensors"]);
+    assert_eq!(said, "out.safetensors: 2 tensors, 48 bytes\n");
+    assert_eq!(sandbox.succeed(&["weights", "out.safetensors"]), "2.weight: f32[6]\n10.weight: f32[6]\n2 tensors, 48 bytes\n");
+    sandbox.succeed(&["weights", "out.safetensors", "--dtype", "f16", "-o", "out.npz"]);
+    assert_eq!(sandbox.succeed(&["weights", "out.npz"]), "2.weight: f16[6]\n10.weight: f16[6]\n2 tensors, 24 bytes\n");
+    let said = sandbox.refuse(&["weights", "nothing.pt"]);
+    assert!(said.starts_with("error: nothing.pt: cannot read the file: "), "{said}");
 }

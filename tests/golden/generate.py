@@ -20,6 +20,7 @@ import nn_recurrent
 import nn_resample
 import ops
 import optim
+import weights
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -42,3 +43,4 @@ if __name__ == "__main__":
     nn_pool.generate()
     nn_recurrent.generate()
     nn_resample.generate()
+    weights.generate()

@@ -58,8 +58,22 @@ pub fn bilinear(x1: &Tensor, x2: &Tensor, weight: impl ToTensor, bias: Option<&d
 #[track_caller]
 pub fn cosine_similarity(x1: &Tensor, x2: &Tensor, dim: i64, eps: f64) -> Tensor {
     // Each is made a unit vector first: the product of two squared norms would overflow long before the result.
-    let unit = |x: &Tensor| x / x.norm(2.0, crate::tensor::Reduced::keep(dim)).maximum(eps);
-    (unit(x1) * unit(x2)).sum(dim)
+    (normalize(x1, 2.0, dim, eps) * normalize(x2, 2.0, dim, eps)).sum(dim)
+}
+
+/// Vectors along `dim` divided by their `p`-norms, or by `eps` if that is more: `x / max(‖x‖ₚ, eps)`. PyTorch's defaults
+/// are `p` 2, `dim` 1 and `eps` 1e-12.
+///
+/// ```
+/// use nnc_frontend::prelude::*;
+///
+/// let x = functional::normalize(&Tensor::from_array(ndarray::array![[3.0f32, 4.0], [0.0, 0.0]]), 2.0, 1, 1e-12);
+/// assert_eq!(x.to_array()?, ndarray::array![[0.6f32, 0.8], [0.0, 0.0]].into_dyn());
+/// # Ok::<(), nnc_ir::Diagnostic>(())
+/// ```
+#[track_caller]
+pub fn normalize(x: &Tensor, p: f64, dim: i64, eps: f64) -> Tensor {
+    x / x.norm(p, crate::tensor::Reduced::keep(dim)).maximum(eps)
 }
 
 /// The `p`-norm of `x1 - x2 + eps` along the last dimension, which stays with extent 1 if `keepdim`.

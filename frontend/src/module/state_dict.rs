@@ -1,18 +1,35 @@
-//! The state of a module by name, to and from safetensors files with PyTorch's key names.
+//! The state of a module by name, to and from files with PyTorch's key names.
+//!
+//! [`StateDict::load`] reads every format (`files`, `pytorch`); what a file calls its tensors becomes what a module calls
+//! them in `names`; [`load`] puts them into the module.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use nnc_ir::{Diagnostic, TensorData, TensorType, WeightFile};
+use nnc_ir::{DType, Diagnostic, Location, Scalar, TensorData, TensorType, WeightFile, npy};
 
 use super::{Member, Members, walk_tensors};
 
+mod files;
+mod names;
+mod pytorch;
+
 /// Tensors by dotted name, in a module's order.
-#[derive(Clone, Debug, Default, PartialEq)]
+///
+/// Two dicts are equal if they hold equal tensors under the same names, wherever they were read from.
+#[derive(Clone, Debug, Default)]
 pub struct StateDict {
     tensors: IndexMap<String, TensorData>,
+    /// The file it was read from, for diagnostics.
+    file: Option<Arc<str>>,
+}
+
+impl PartialEq for StateDict {
+    fn eq(&self, other: &Self) -> bool {
+        self.tensors == other.tensors
+    }
 }
 
 impl StateDict {
@@ -56,27 +73,68 @@ impl StateDict {
         self.tensors.iter().map(|(name, data)| (name.as_str(), data))
     }
 
-    /// Reads a safetensors file.
-    ///
-    /// # Errors
-    /// If the file cannot be read or is malformed: the place, what was found and what was expected.
-    pub fn load(path: impl AsRef<Path>) -> Result<Self, Diagnostic> {
-        Ok(WeightFile::read(path.as_ref())?.into())
+    /// Rounds every floating tensor to another floating element type, to nearest even; others stay.
+    #[must_use]
+    pub fn to_dtype(mut self, dtype: DType) -> Self {
+        for data in self.tensors.values_mut() {
+            if data.dtype.is_float() && dtype.is_float() && data.dtype != dtype {
+                let scalars = data.scalars().map(|scalar| Scalar::from_f64(dtype, scalar.to_f64()));
+                *data = TensorData::from_scalars(dtype, data.shape.clone(), scalars);
+            }
+        }
+        self
     }
 
-    /// Writes a safetensors file; a reader never sees half of one.
+    /// Reads the tensors of a file, whose format is told from its content:
+    ///
+    /// | format | what is read |
+    /// |---|---|
+    /// | safetensors | every tensor |
+    /// | `*.index.json` | the shards it names beside it, safetensors or PyTorch's |
+    /// | `.npz` | every array |
+    /// | `.pt`, `.pth`, `.bin` as `torch.save` writes them, since its first versions | every tensor in nested dicts, lists and tuples, under its dotted path; of a whole module its `state_dict()`; nothing in the file is executed |
+    /// | a folder | the `model.safetensors`, `pytorch_model.bin` or index of one of them in it |
+    ///
+    /// Tensors keep the file's order, those of PyTorch's files are sorted by name (numbers by value). Names become a
+    /// module's with [`StateDict::below`], [`StateDict::rename`] and [`StateDict::concat`].
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file cannot be read, is malformed, or holds tensors of types that nnc lacks: all faults of the file, as
+    /// notes if there are several.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, Diagnostic> {
+        let path = path.as_ref();
+        Ok(Self { tensors: files::read(path)?, file: Some(path.display().to_string().into()) })
+    }
+
+    /// Writes a safetensors file, or an archive of arrays if the extension is `npz`; a reader never sees half of one.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or NumPy lacks an element type.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Diagnostic> {
+        let path = path.as_ref();
+        if path.extension().is_some_and(|extension| extension == "npz") {
+            return npy::save_npz(path, &self.tensors);
+        }
         let tensors = self.iter().map(|(name, data)| (Arc::from(name), data.clone())).collect();
-        WeightFile { tensors, ..WeightFile::default() }.write(path.as_ref())
+        WeightFile { tensors, ..WeightFile::default() }.write(path)
+    }
+
+    /// A fault of the dict, placed at its file.
+    fn fault(&self, message: impl Into<String>) -> Diagnostic {
+        let location = self.file.as_ref().map_or_else(Location::unknown, |file| Location::at(file.clone(), 0, 0));
+        Diagnostic::new(location, message)
     }
 }
 
 impl From<WeightFile> for StateDict {
     fn from(file: WeightFile) -> Self {
-        Self { tensors: file.tensors.into_iter().map(|(name, data)| (name.to_string(), data)).collect() }
+        file.tensors.into_iter().map(|(name, data)| (name.to_string(), data)).collect()
+    }
+}
+
+impl FromIterator<(String, TensorData)> for StateDict {
+    fn from_iter<I: IntoIterator<Item = (String, TensorData)>>(tensors: I) -> Self {
+        Self { tensors: tensors.into_iter().collect(), file: None }
     }
 }
 
@@ -92,6 +150,8 @@ pub struct LoadReport {
 /// Everything that keeps a state dict from being loaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LoadError {
+    /// The file the dict was read from.
+    pub file: Option<Arc<str>>,
     /// The module's names that the dict lacks.
     pub missing: Vec<String>,
     /// The dict's names that the module lacks.
@@ -102,6 +162,9 @@ pub struct LoadError {
 
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{file}: ")?;
+        }
         f.write_str("the state dict does not fit the module")?;
         for (what, names) in [("missing", &self.missing), ("unexpected", &self.unexpected)] {
             if !names.is_empty() {
@@ -140,7 +203,8 @@ pub(super) fn load(members: Members<'_>, state: &StateDict, strict: bool) -> Res
     report.unexpected = state.keys().filter(|name| !targets.contains_key(*name)).map(str::to_string).collect();
     let refused = strict && !(report.missing.is_empty() && report.unexpected.is_empty());
     if refused || !mismatched.is_empty() {
-        return Err(LoadError { missing: report.missing, unexpected: report.unexpected, mismatched });
+        let LoadReport { missing, unexpected } = report;
+        return Err(LoadError { file: state.file.clone(), missing, unexpected, mismatched });
     }
     for (name, (_, member)) in &targets {
         let Some(data) = state.get(name) else { continue };

@@ -30,6 +30,11 @@ pub fn save_npz(path: &Path, arrays: &IndexMap<String, TensorData>) -> Result<()
     write().map_err(|error: NpyError| error.at(path))
 }
 
+/// Whether `reader` gives an archive of nothing but arrays: zip archives hold many things.
+pub fn is_npz(reader: impl Read + Seek) -> bool {
+    ZipArchive::new(reader).is_ok_and(|archive| archive.file_names().all(|name| name.ends_with(".npy")))
+}
+
 /// Reads the arrays of an archive, in its order.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ struct Config {
 
 /// The network: words to a unit vector.
 #[derive(Module)]
-pub struct MiniLm {
+pub(crate) struct MiniLm {
     word_embeddings: Embedding,
     position_embeddings: Embedding,
     token_type_embeddings: Embedding,
@@ -49,7 +49,7 @@ const PROJECTIONS: [&str; 3] = [
 
 impl MiniLm {
     /// Reads `config.json` and the weights of a folder.
-    pub fn load(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn load(folder: &Path) -> Result<Self, Box<dyn std::error::Error>> {
         let config: Config = serde_json::from_slice(&std::fs::read(folder.join("config.json"))?)?;
         let model = Self::new(&config);
         let mut state = StateDict::load(folder)?;
@@ -81,7 +81,7 @@ impl MiniLm {
 
     /// The function that is compiled: `ids: i64[N, L]` of words, and `padding: bool[N, L]`, true beyond a sentence's end, to unit
     /// vectors `f32[N, width]`.
-    pub fn trace(&self) -> Result<nnc::ir::Module, Vec<Diagnostic>> {
+    pub(crate) fn trace(&self) -> Result<nnc::ir::Module, nnc::frontend::trace::TraceError> {
         trace("embed", |t| {
             t.bind(self);
             self.embed(&t.input("ids", "i64[N, L]"), &t.input("padding", "bool[N, L]"))
@@ -101,7 +101,7 @@ impl MiniLm {
 }
 
 /// Sentences to vectors: the tokenizer and the compiled network.
-pub struct Embedder {
+pub(crate) struct Embedder {
     tokenizer: Tokenizer,
     network: Jit,
 }
@@ -113,7 +113,7 @@ const MAX_LENGTH: usize = 256;
 
 impl Embedder {
     /// Reads tokenizer and weights from a folder; compiles nothing yet.
-    pub fn load(folder: &Path, tier: Tier, threads: usize) -> Result<Self, Box<dyn std::error::Error>> {
+    pub(crate) fn load(folder: &Path, tier: Tier, threads: usize) -> Result<Self, Box<dyn std::error::Error>> {
         let mut tokenizer = Tokenizer::from_file(folder.join("tokenizer.json")).map_err(|error| error.to_string())?;
         let truncation = TruncationParams { max_length: MAX_LENGTH, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|error| error.to_string())?;
@@ -124,7 +124,7 @@ impl Embedder {
     }
 
     /// The unit vector of a sentence.
-    pub fn embed(&mut self, sentence: &str) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
+    pub(crate) fn embed(&mut self, sentence: &str) -> Result<Vec<f32>, Box<dyn std::error::Error>> {
         let encoding = self.tokenizer.encode(sentence, true).map_err(|error| error.to_string())?;
         let n_words = encoding.len();
         let length = n_words.next_multiple_of(LENGTH_STEP);
@@ -137,12 +137,12 @@ impl Embedder {
     }
 
     /// The compilations so far, one a length.
-    pub fn compilations(&self) -> &[nnc::Compilation] {
+    pub(crate) fn compilations(&self) -> &[nnc::Compilation] {
         self.network.compilations()
     }
 }
 
 /// Where `scripts/fetch_models.sh` puts the model.
-pub fn default_folder() -> PathBuf {
+pub(crate) fn default_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("out/models/minilm")
 }

@@ -200,9 +200,12 @@ fn weights_are_listed_and_converted() {
     assert!(all.contains("optimizer.state.0.momentum: f32[2]\n"), "{all}");
     let said = sandbox.succeed(&["weights", checkpoint, "--below", "model.layers.", "-o", "out.safetensors"]);
     assert_eq!(said, "out.safetensors: 2 tensors, 48 bytes\n");
-    assert_eq!(sandbox.succeed(&["weights", "out.safetensors"]), "2.weight: f32[6]\n10.weight: f32[6]\n2 tensors, 48 bytes\n");
+    assert_eq!(
+        sandbox.succeed(&["weights", "out.safetensors"]),
+        "2.weight: f32[6]\n10.weight: f32[6]\n2 tensors, 48 bytes\n"
+    );
     sandbox.succeed(&["weights", "out.safetensors", "--dtype", "f16", "-o", "out.npz"]);
     assert_eq!(sandbox.succeed(&["weights", "out.npz"]), "2.weight: f16[6]\n10.weight: f16[6]\n2 tensors, 24 bytes\n");
     let said = sandbox.refuse(&["weights", "nothing.pt"]);
-    assert!(said.starts_with("error: nothing.pt: cannot read the file: "), "{said}");
+    assert!(said.contains("error: cannot read the file: ") && said.contains("nothing.pt"), "{said}");
 }

@@ -72,11 +72,12 @@ fn format(path: &Path) -> Result<Format, Diagnostic> {
     let mut file = File::open(path).map_err(unreadable)?;
     let mut start = Vec::new();
     file.by_ref().take(9).read_to_end(&mut start).map_err(unreadable)?;
+    let is_npz = || File::open(path).is_ok_and(|file| npy::is_npz(BufReader::new(file)));
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     Ok(match (&start[..], extension) {
         // A safetensors file starts with the length of its header, which starts with a brace.
         ([_, _, _, _, _, _, 0, 0, b'{'], _) | (_, "safetensors") => Format::Safetensors,
-        ([b'P', b'K', 3 | 5, 4 | 6, ..], _) if npy::is_npz(BufReader::new(file)) => Format::Npz,
+        ([b'P', b'K', 3 | 5, 4 | 6, ..], _) if is_npz() => Format::Npz,
         (_, "npz") => Format::Npz,
         ([b'{', ..], _) | (_, "json") => Format::Index,
         ([0x93, b'N', b'U', b'M', b'P', b'Y', ..], _) => {
@@ -97,8 +98,8 @@ fn read_shards(path: &Path) -> Result<Tensors, Diagnostic> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_INDEX_BYTES).read_to_string(&mut text));
     read.map_err(|error| fault(path, format!("cannot read the file: {error}")))?;
-    let index: Index = serde_json::from_str(&text)
-        .map_err(|error| fault(path, format!("malformed index of weights: {error}")))?;
+    let index: Index =
+        serde_json::from_str(&text).map_err(|error| fault(path, format!("malformed index of weights: {error}")))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut found = Vec::new();
     let mut shards = BTreeMap::new();

@@ -105,7 +105,11 @@ impl StateDict {
                 match self.tensors.get(&other) {
                     None => faults.push(format!("`{other}` is missing, of which `{new}` is a part")),
                     Some(part) if !stack(&mut shape, data, part) => {
-                        faults.push(format!("`{other}` is {}, which does not go below `{name}`, a {}", part.ty(), data.ty()));
+                        faults.push(format!(
+                            "`{other}` is {}, which does not go below `{name}`, a {}",
+                            part.ty(),
+                            data.ty()
+                        ));
                     }
                     Some(part) => bytes.extend_from_slice(&part.bytes),
                 }
@@ -234,7 +238,8 @@ mod tests {
             .expect("they fit");
         assert_eq!(keys(&joined), ["first", "0.qk", "last"]);
         assert_eq!(joined.get("0.qk").map(|data| data.shape.clone()), Some(vec![3, 3]));
-        let refused = |tensors: &[(&str, &[usize])]| state(tensors).concat(&parts, "*.qk").expect_err("refused").to_string();
+        let refused =
+            |tensors: &[(&str, &[usize])]| state(tensors).concat(&parts, "*.qk").expect_err("refused").to_string();
         assert_eq!(refused(&[("a", &[])]), "no tensor is called `*.q`");
         assert_eq!(refused(&[("0.q", &[1]), ("0.k", &[1]), ("0.qk", &[])]), "there is a `0.qk` already");
         assert_eq!(

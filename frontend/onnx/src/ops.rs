@@ -147,6 +147,7 @@ mod leaf;
 mod linear_attention;
 mod loss;
 mod matmul;
+mod ml;
 mod nms;
 mod nonzero;
 mod norm;
@@ -167,6 +168,7 @@ mod shape;
 mod signal;
 mod slice;
 mod softmax;
+mod text;
 mod training;
 mod variadic;
 mod window;
@@ -192,13 +194,18 @@ const FAMILIES: &[&[Entry]] = &[
     linear_attention::OPS,
     loss::OPS,
     matmul::OPS,
+    ml::features::OPS,
+    ml::labels::OPS,
+    ml::linear::OPS,
+    ml::svm::OPS,
+    ml::trees::OPS,
     nms::OPS,
     nonzero::OPS,
     norm::OPS,
     pad::OPS,
     pool::OPS,
-    random::OPS,
     quant::OPS,
+    random::OPS,
     recurrent::OPS,
     reduce::OPS,
     resize::OPS,
@@ -211,6 +218,7 @@ const FAMILIES: &[&[Entry]] = &[
     signal::OPS,
     slice::OPS,
     softmax::OPS,
+    text::OPS,
     training::OPS,
     variadic::OPS,
 ];

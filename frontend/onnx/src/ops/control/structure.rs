@@ -8,6 +8,9 @@ use crate::value::Value;
 /// The tensors of a value in order.
 pub(super) fn leaves(cx: &Cx<'_>, value: &Value, into: &mut Vec<Tensor>) -> Result<(), Fault> {
     match value {
+        Value::Tensor(tensor) if tensor.bound.is_some() => {
+            return Err(cx.unsupported("a tensor whose extent is known only when the program runs"));
+        }
         Value::Tensor(tensor) => into.push(cx.walker.tensor(tensor)),
         Value::Sequence(elements) => elements.iter().try_for_each(|element| leaves(cx, element, into))?,
         Value::Optional(element) => element.iter().try_for_each(|element| leaves(cx, element, into))?,

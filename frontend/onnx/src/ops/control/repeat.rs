@@ -1,14 +1,18 @@
 //! `Loop`.
 
+use std::rc::Rc;
+
 use nnc_frontend::Tensor;
 use nnc_frontend::functional::while_loop;
-use nnc_ir::{DType, Dim};
+use nnc_frontend::tensor::apply;
+use nnc_ir::{DType, Dim, Op, TensorType};
 
-use super::steps::{Step, Steps, stack};
+use super::steps::{Step, Steps, stack, stackable};
 use super::structure::{all_leaves, all_same, is_known, rebuild_all};
 use super::{Cx, Fault, Outcome, body, scalar};
+use crate::bound::Bound;
 use crate::elem::ElemType;
-use crate::ops::iota;
+use crate::ops::{iota, zeros};
 use crate::proto::GraphProto;
 use crate::shape_int::ShapeInt;
 use crate::value::Value;
@@ -116,12 +120,9 @@ impl Repeat<'_> {
             }
             _ => {}
         }
-        if self.n_stacked > 0 {
-            // What is stacked has as many elements as there are steps, which no shape can say.
-            return Err(match limit {
-                Limit::Known(_) => cx.needs_value(1),
-                _ => cx.needs_value(0),
-            });
+        if self.n_stacked > 0 && !matches!(limit, Limit::Known(_)) {
+            // What is stacked has as many slices as there are steps, and not even their greatest number is known.
+            return Err(cx.needs_value(0));
         }
         match cx.walker.attempt(|| self.while_loop(limit, begin)) {
             Ok(values) => Ok(values),
@@ -207,52 +208,112 @@ impl Repeat<'_> {
         Err(self.cx.walker.give_up(failure))
     }
 
-    /// As many steps as turn out. What is carried must keep its type, and nothing is stacked.
+    /// As many steps as turn out. What is carried must keep its type; what is stacked gets room for as many slices as
+    /// there may be, and their number.
     fn while_loop(&self, limit: &Limit, begin: &Begin) -> Outcome {
         let cx = self.cx;
-        let limit = match limit {
-            Limit::None => None,
-            Limit::Known(n) => Some(Tensor::extent(n)),
-            Limit::Unknown(n) => Some(n.to_dtype(DType::I64)),
-        };
+        let given = self.given()?;
+        let mut initial = vec![Tensor::scalar(0i64)];
         let (start, is_asked) = match begin {
             Begin::Yes { is_asked } => (Tensor::scalar(true), *is_asked),
             Begin::No => (Tensor::scalar(false), true),
             Begin::If(start) => (start.clone(), true),
         };
-        let mut initial = vec![Tensor::scalar(0i64), start];
+        initial.push(start);
         initial.extend(all_leaves(cx, &self.carried)?);
-        let n = initial.len();
+        let first_stack = initial.len();
+        let limit = match limit {
+            Limit::None => None,
+            Limit::Known(n) => {
+                let stack = |(_, ty): &(Value, TensorType)| zeros(ty.dtype, [&[n.clone()], ty.shape.dims()].concat());
+                initial.extend(given.iter().map(stack));
+                Some(Tensor::extent(n))
+            }
+            Limit::Unknown(n) => Some(n.to_dtype(DType::I64)),
+        };
+        let n_state = initial.len();
         let mut fault = None;
-        let last = while_loop(
+        let mut last = while_loop(
             initial,
             |state: &Vec<Tensor>| match &limit {
                 Some(limit) => state[1].logical_and(state[0].lt(limit)),
                 None => state[1].clone(),
             },
-            |mut state| {
-                let carried = rebuild_all(&self.carried, state.split_off(2));
-                let (number, condition) = (state[0].clone(), state[1].clone());
-                let traced = self.step(number.clone().into(), condition.clone().into(), carried).and_then(|asked| {
-                    if !all_same(&asked.step.carried, &self.carried) {
-                        let message = "a loop of an unknown number of steps that carries values whose types change";
-                        return Err(cx.unsupported(message));
-                    }
-                    let next = match cx.tensor_of(&asked.condition) {
-                        Some(next) if is_asked => scalar(cx, next, "next condition")?.to_dtype(DType::Bool),
-                        _ => condition,
-                    };
-                    Ok([vec![number + 1, next], all_leaves(cx, &asked.step.carried)?].concat())
-                });
-                traced.unwrap_or_else(|found| {
+            |state| match self.next(state, first_stack, is_asked) {
+                Ok(state) => state,
+                Err(found) => {
                     fault = Some(found);
-                    vec![poisoned_by_earlier(); n]
-                })
+                    vec![poisoned_by_earlier(); n_state]
+                }
             },
         );
-        match fault {
-            Some(fault) => Err(fault),
-            None => Ok(rebuild_all(&self.carried, last.into_iter().skip(2).collect())),
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let stacks = last.split_off(first_stack);
+        let count = Rc::new(last[0].clone());
+        let mut values = rebuild_all(&self.carried, last.split_off(2));
+        values.extend(given.iter().zip(stacks).map(|((like, _), stack)| {
+            let stack = rebuild_all(std::slice::from_ref(like), vec![stack]).swap_remove(0);
+            stack.with_bound(Bound { axis: 0, count: count.clone() })
+        }));
+        Ok(values)
+    }
+
+    /// The state of a `while` after a step: number, condition, what is carried, and from `first_stack` on the stacks.
+    fn next(&self, mut state: Vec<Tensor>, first_stack: usize, is_asked: bool) -> Result<Vec<Tensor>, Fault> {
+        let cx = self.cx;
+        let stacks = state.split_off(first_stack);
+        let carried = rebuild_all(&self.carried, state.split_off(2));
+        let (number, condition) = (state[0].clone(), state[1].clone());
+        let asked = self.step(number.clone().into(), condition.clone().into(), carried)?;
+        if !all_same(&asked.step.carried, &self.carried) {
+            let message = "a loop of an unknown number of steps that carries values whose types change";
+            return Err(cx.unsupported(message));
+        }
+        let condition = match cx.tensor_of(&asked.condition) {
+            Some(next) if is_asked => scalar(cx, next, "next condition")?.to_dtype(DType::Bool),
+            _ => condition,
+        };
+        let mut next = vec![&number + 1, condition];
+        next.extend(all_leaves(cx, &asked.step.carried)?);
+        for (stack, value) in stacks.iter().zip(&asked.step.given) {
+            let slice = stackable(cx, value)?.unsqueeze(0);
+            let mut operands = vec![stack.clone(), slice, number.clone()];
+            operands.extend(vec![Tensor::scalar(0i64); stack.rank() - 1]);
+            next.push(apply(Op::DynamicUpdateSlice, &operands.iter().collect::<Vec<_>>()));
+        }
+        Ok(next)
+    }
+
+    /// What a step gives to be stacked, found by importing the body for nothing else.
+    fn given(&self) -> Result<Vec<(Value, TensorType)>, Fault> {
+        if self.n_stacked == 0 {
+            return Ok(Vec::new());
+        }
+        let cx = self.cx;
+        let mut found = Err(Fault::Reported);
+        let numbers = Value::from(iota(DType::I64, [Dim::from(1)], 0));
+        let truths = Value::from(zeros(DType::Bool, [Dim::from(1)]));
+        let slices = [numbers, truths];
+        let steps = Steps { length: Dim::from(1), reverse: false, carried: &self.carried, slices: &slices };
+        let failure = cx.walker.attempt(|| {
+            steps.scan(cx, |carried, slices| {
+                let asked = self.step(slices[0].clone(), slices[1].clone(), carried);
+                found = asked.and_then(|asked| {
+                    let typed = |value: Value| Ok((value.clone(), stackable(cx, &value)?.ty()));
+                    asked.step.given.into_iter().map(typed).collect()
+                });
+                Err(Fault::Reported)
+            })
+        });
+        match (found, failure) {
+            (Ok(found), _) => Ok(found),
+            (Err(fault), Ok(_)) => Err(fault),
+            (Err(fault), Err(failure)) => {
+                cx.walker.give_up(failure);
+                Err(fault)
+            }
         }
     }
 }

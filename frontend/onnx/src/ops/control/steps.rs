@@ -34,7 +34,7 @@ impl Steps<'_> {
     pub(super) fn scan(
         &self,
         cx: &Cx<'_>,
-        step: impl Fn(Vec<Value>, Vec<Value>) -> Result<Step, Fault>,
+        mut step: impl FnMut(Vec<Value>, Vec<Value>) -> Result<Step, Fault>,
     ) -> Result<Step, Fault> {
         let initial = all_leaves(cx, self.carried)?;
         let scanned = all_leaves(cx, self.slices)?;
@@ -91,6 +91,6 @@ pub(super) fn stack(cx: &Cx<'_>, steps: &[Vec<Value>]) -> Result<Vec<Value>, Fau
 }
 
 /// A value that steps give to be stacked, which is a tensor.
-fn stackable(cx: &Cx<'_>, value: &Value) -> Result<Tensor, Fault> {
+pub(super) fn stackable(cx: &Cx<'_>, value: &Value) -> Result<Tensor, Fault> {
     cx.tensor_of(value).ok_or_else(|| cx.invalid("the body gives no tensor, expected one to be stacked"))
 }

@@ -1,17 +1,20 @@
 //! Values as structures of tensors, which is all that loops and branches of the IR know.
 
+use std::rc::Rc;
+
 use nnc_frontend::Tensor;
 
 use super::{Cx, Fault};
-use crate::value::Value;
+use crate::bound::Bound;
+use crate::value::{TensorValue, Value};
 
-/// The tensors of a value in order.
+/// The tensors of a value in order; behind one of which only some slices count, their number.
 pub(super) fn leaves(cx: &Cx<'_>, value: &Value, into: &mut Vec<Tensor>) -> Result<(), Fault> {
     match value {
-        Value::Tensor(tensor) if tensor.bound.is_some() => {
-            return Err(cx.unsupported("a tensor whose extent is known only when the program runs"));
+        Value::Tensor(tensor) => {
+            into.push(cx.walker.tensor(tensor));
+            into.extend(tensor.bound.as_ref().map(|bound| (*bound.count).clone()));
         }
-        Value::Tensor(tensor) => into.push(cx.walker.tensor(tensor)),
         Value::Sequence(elements) => elements.iter().try_for_each(|element| leaves(cx, element, into))?,
         Value::Optional(element) => element.iter().try_for_each(|element| leaves(cx, element, into))?,
         Value::Strings(_) => return Err(cx.unsupported("strings that depend on tensors")),
@@ -30,8 +33,12 @@ pub(super) fn all_leaves(cx: &Cx<'_>, values: &[Value]) -> Result<Vec<Tensor>, F
 fn rebuild(like: &Value, tensors: &mut impl Iterator<Item = Tensor>) -> Value {
     match like {
         Value::Tensor(tensor) => {
-            let next = tensors.next().expect("a value is rebuilt from as many tensors as it has");
-            Value::with_elem(next, tensor.elem)
+            let mut next = || tensors.next().expect("a value is rebuilt from as many tensors as it has");
+            let value = Value::with_elem(next(), tensor.elem);
+            match &tensor.bound {
+                Some(bound) => value.with_bound(Bound { count: Rc::new(next()), ..bound.clone() }),
+                None => value,
+            }
         }
         Value::Sequence(elements) => {
             Value::Sequence(elements.iter().map(|element| rebuild(element, tensors)).collect())
@@ -52,7 +59,10 @@ pub(super) fn rebuild_all(like: &[Value], tensors: Vec<Tensor>) -> Vec<Value> {
 /// Whether two values are structured alike, of tensors of the same types.
 fn is_same(lhs: &Value, rhs: &Value) -> bool {
     match (lhs, rhs) {
-        (Value::Tensor(lhs), Value::Tensor(rhs)) => lhs.elem == rhs.elem && lhs.shape() == rhs.shape(),
+        (Value::Tensor(lhs), Value::Tensor(rhs)) => {
+            let axis = |tensor: &TensorValue| tensor.bound.as_ref().map(|bound| bound.axis);
+            lhs.elem == rhs.elem && lhs.shape() == rhs.shape() && axis(lhs) == axis(rhs)
+        }
         (Value::Sequence(lhs), Value::Sequence(rhs)) => all_same(lhs, rhs),
         (Value::Optional(None), Value::Optional(None)) => true,
         (Value::Optional(Some(lhs)), Value::Optional(Some(rhs))) => is_same(lhs, rhs),

@@ -18,6 +18,8 @@ use crate::walk::{Attributes, Walker};
 pub(crate) struct Cx<'a> {
     pub(crate) walker: &'a Walker<'a>,
     node: &'a NodeProto,
+    /// The nodes of the graph that the node is in.
+    siblings: &'a [NodeProto],
     inputs: Vec<Option<Value>>,
     opset: i64,
     /// Attributes of the function whose body the node is in.
@@ -28,16 +30,22 @@ impl<'a> Cx<'a> {
     pub(crate) fn new(
         walker: &'a Walker<'a>,
         node: &'a NodeProto,
+        siblings: &'a [NodeProto],
         inputs: Vec<Option<Value>>,
         opset: i64,
         attributes: Rc<Attributes>,
     ) -> Self {
-        Self { walker, node, inputs, opset, attributes }
+        Self { walker, node, siblings, inputs, opset, attributes }
     }
 
     /// Version of the operator's domain that the model asks for.
     pub(crate) fn opset(&self) -> i64 {
         self.opset
+    }
+
+    /// The nodes of the graph that the node is in.
+    pub(crate) fn siblings(&self) -> &[NodeProto] {
+        self.siblings
     }
 
     /// The operator.

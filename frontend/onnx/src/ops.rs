@@ -141,6 +141,7 @@ mod cumulative;
 mod elementwise;
 mod gather;
 mod generate;
+mod gradient;
 mod grid;
 mod ints;
 mod leaf;
@@ -189,6 +190,7 @@ const FAMILIES: &[&[Entry]] = &[
     elementwise::OPS,
     gather::OPS,
     generate::OPS,
+    gradient::OPS,
     grid::OPS,
     leaf::OPS,
     linear_attention::OPS,

@@ -335,7 +335,7 @@ impl<'a> Walker<'a> {
         };
         let domain = Domain::from_name(node.domain());
         let opset = domain.map_or(0, |domain| opsets.version(domain));
-        let mut cx = Cx::new(self, node, inputs, opset, attributes);
+        let mut cx = Cx::new(self, node, nodes, inputs, opset, attributes);
         // A model's own function stands before the operator of its name.
         if let Some(function) = self.functions.get(&function_key(node)) {
             return self.call(function, &cx);

@@ -135,6 +135,7 @@ mod attention;
 mod bitwise;
 mod cast;
 mod compare;
+mod contrib;
 mod control;
 mod convolution;
 mod cumulative;
@@ -184,6 +185,7 @@ const FAMILIES: &[&[Entry]] = &[
     bitwise::OPS,
     cast::OPS,
     compare::OPS,
+    contrib::OPS,
     control::OPS,
     convolution::OPS,
     cumulative::OPS,

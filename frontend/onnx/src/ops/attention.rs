@@ -100,7 +100,7 @@ fn modified(cx: &mut Cx<'_>, name: &str, tensor: Tensor) -> Result<Tensor, Fault
 }
 
 /// `[N, heads, length, features]` of what may be packed, `[N, length, heads * features]`.
-fn heads(cx: &Cx<'_>, name: &str, x: Tensor, n_heads: Option<i64>) -> Result<Tensor, Fault> {
+pub(super) fn heads(cx: &Cx<'_>, name: &str, x: Tensor, n_heads: Option<i64>) -> Result<Tensor, Fault> {
     match (x.rank(), n_heads) {
         (4, _) => Ok(x),
         (3, Some(n_heads)) if n_heads > 0 => {
@@ -132,12 +132,12 @@ fn scores(cx: &Cx<'_>, group: &Group, q: &Tensor, k: &Tensor) -> Result<Tensor, 
 }
 
 /// How heads of queries and heads of keys meet: `per_key` neighboring heads of queries share one of keys.
-struct Group {
+pub(super) struct Group {
     per_key: usize,
 }
 
 impl Group {
-    fn of(cx: &Cx<'_>, q: &Tensor, k: &Tensor) -> Result<Self, Fault> {
+    pub(super) fn of(cx: &Cx<'_>, q: &Tensor, k: &Tensor) -> Result<Self, Fault> {
         match (q.size(1).as_const(), k.size(1).as_const()) {
             (Some(n), Some(n_key)) if n_key > 0 && n.is_multiple_of(n_key) => Ok(Self { per_key: n / n_key }),
             (None, None) if q.size(1) == k.size(1) => Ok(Self { per_key: 1 }),
@@ -147,7 +147,7 @@ impl Group {
 
     /// `[N, H, L, F]` as `[N, H / per_key, per_key * L, F]`.
     #[track_caller]
-    fn fold(&self, x: &Tensor) -> Tensor {
+    pub(super) fn fold(&self, x: &Tensor) -> Tensor {
         match x.dims().as_slice() {
             [n, heads, length, features] if self.per_key > 1 => {
                 let heads = heads.floor_div(&Dim::from(self.per_key));
@@ -159,7 +159,7 @@ impl Group {
 
     /// The inverse of [`Group::fold`].
     #[track_caller]
-    fn unfold(&self, x: &Tensor) -> Tensor {
+    pub(super) fn unfold(&self, x: &Tensor) -> Tensor {
         match x.dims().as_slice() {
             [n, heads, rows, features] if self.per_key > 1 => {
                 let length = rows.floor_div(&Dim::from(self.per_key));
@@ -279,7 +279,7 @@ impl Mask {
 /// Softmax over the last dimension. With `guarded` a row of nothing but -inf, which has no largest element to take away
 /// and no sum to divide by, becomes zeros, and its gradients are zeros too.
 #[track_caller]
-fn softmax(scores: &Tensor, guarded: bool) -> Tensor {
+pub(super) fn softmax(scores: &Tensor, guarded: bool) -> Tensor {
     if !guarded {
         return scores.softmax(-1);
     }

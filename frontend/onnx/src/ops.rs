@@ -144,6 +144,7 @@ mod gather;
 mod generate;
 mod gradient;
 mod grid;
+mod integers;
 mod ints;
 mod leaf;
 mod linear_attention;

@@ -8,12 +8,13 @@ use nnc_frontend::Tensor;
 use nnc_frontend::tensor::apply;
 use nnc_ir::{DType, Op, Scalar, TensorData};
 
+use super::ints::{Ints, ints_of, is_symbolic};
 use super::{Entry, Outcome, op};
 use crate::cx::Cx;
 use crate::elem::ElemType;
 use crate::fault::Fault;
 use crate::lowbit::{Format, PowerRounding, SmallInt, round_power};
-use crate::value::{Source, StringTensor, TensorValue, Value};
+use crate::value::{StringTensor, Value};
 
 pub(super) const OPS: &[Entry] =
     &[op("Cast", 6.., cast), op("CastLike", 15.., cast_like), op("BitCast", 26.., bit_cast)];
@@ -46,19 +47,18 @@ fn cast_like(cx: &mut Cx<'_>) -> Outcome {
 /// Input 0 as elements of another type.
 fn convert_input(cx: &mut Cx<'_>, to: ElemType) -> Outcome {
     let rounding = Rounding::of_attributes(cx)?;
-    match cx.value(0)? {
+    let value = cx.value(0)?;
+    // Whole numbers that follow from extents stay what they are, also among floats, in which exporters scale them.
+    let holds_extents = matches!(to, ElemType::Int64 | ElemType::Int32 | ElemType::Float | ElemType::Double);
+    if is_symbolic(&value)
+        && holds_extents
+        && let Some(Ints { elements, shape }) = ints_of(&value)
+    {
+        return Ok(vec![Value::ints(elements, shape, to)]);
+    }
+    match value {
         Value::Strings(strings) => Ok(vec![from_strings(cx, &strings, to, rounding)?]),
         value @ Value::Tensor(_) if cx.elem(0)? == to => Ok(vec![value]),
-        // Integers that follow from extents stay what they are.
-        Value::Tensor(TensorValue { source, ints: Some(ints), .. })
-            if matches!(to, ElemType::Int64 | ElemType::Int32) =>
-        {
-            let shape = match source {
-                Source::Ints { shape } => shape,
-                _ => vec![ints.len()],
-            };
-            Ok(vec![Value::ints(ints.to_vec(), shape, to)])
-        }
         _ if to == ElemType::String => to_strings(cx),
         _ => Ok(vec![Value::with_elem(convert(cx, &cx.input(0)?, to, rounding)?, to)]),
     }

@@ -1,15 +1,16 @@
 //! Quantized tensors: integers (or floats of few bits) with a scale and a zero point, which stand for
 //! `(element - zero_point) * scale`.
 //!
-//! Sums of products of quantized elements are `dot_general` and `convolution` of the IR on `i32`, with the zero points
-//! taken off before: they are exact, and wrap where ONNX lets them overflow.
+//! Sums of products of quantized elements are exact, whatever computes them ([`super::integers`]), and wrap where ONNX
+//! lets them overflow.
 
 use nnc_frontend::Tensor;
-use nnc_frontend::tensor::apply;
+use nnc_frontend::tensor::where_;
 use nnc_ir::ops::ConvolutionAttrs;
-use nnc_ir::{DType, Dim, Op, Shape};
+use nnc_ir::{DType, Dim, Shape};
 
 use super::cast::{Rounding, carrier, convert, elem_attribute};
+use super::integers::Integers;
 use super::window::{Window, space};
 use super::{Domain, Entry, Outcome, many, one, op};
 use crate::cx::Cx;
@@ -179,6 +180,9 @@ fn dequantize_linear(cx: &mut Cx<'_>) -> Outcome {
     let zero_point = cx.has(2).then(|| blocks.spread(cx, 2, &x)).transpose()?;
     let to = match elem_attribute(cx, "output_dtype")? {
         Some(elem) => elem,
+        None if cx.elem(1)? == ElemType::Float8E8M0 => {
+            return Err(cx.invalid("the scale is float8e8m0, expected the attribute `output_dtype`"));
+        }
         None => cx.elem(1)?,
     };
     let y = dequantized(&x, &scale, zero_point.as_ref());
@@ -190,7 +194,7 @@ fn dynamically_quantized(x: &Tensor) -> (Tensor, Tensor, Tensor) {
     let range = 255.0;
     let (largest, least) = (x.max(..).maximum(0.0), x.min(..).minimum(0.0));
     let spread = &largest - &least;
-    let scale = nnc_frontend::tensor::where_(&spread.eq(0.0), 1.0, spread) / range;
+    let scale = where_(&spread.eq(0.0), 1.0, spread) / range;
     let zero_point = (-least / &scale).clamp(0.0, range).round();
     let elements = ((x / &scale).round() + &zero_point).clamp(0.0, range).to_dtype(DType::U8);
     (elements, scale, zero_point.to_dtype(DType::U8))
@@ -201,33 +205,24 @@ fn dynamic_quantize_linear(cx: &mut Cx<'_>) -> Outcome {
     many([elements, scale, zero_point])
 }
 
-/// A tensor without its zero point, as `i32`.
-fn centered(x: &Tensor, zero_point: Option<Tensor>) -> Tensor {
-    let x = x.to_dtype(DType::I32);
-    match zero_point {
-        Some(zero_point) => x - zero_point.to_dtype(DType::I32),
-        None => x,
-    }
-}
-
 /// A scale or zero point of the left side of a product: a vector has one element a row.
 fn of_rows(value: Tensor) -> Tensor {
     if value.rank() == 1 && value.size(0) != Dim::from(1) { value.unsqueeze(1) } else { value }
 }
 
 /// Input `index` without the zero point of input `zero_point`; rows of the left side may have their own.
-fn factor(cx: &Cx<'_>, index: usize, zero_point: usize, is_left: bool) -> Result<Tensor, Fault> {
+fn factor(cx: &Cx<'_>, index: usize, zero_point: usize, is_left: bool) -> Result<Integers, Fault> {
     let zero_point = cx.optional(zero_point)?.map(|value| if is_left { of_rows(value) } else { value });
-    Ok(centered(&cx.input(index)?, zero_point))
+    Ok(Integers::new(&cx.input(index)?, zero_point.as_ref()))
 }
 
 fn matmul_integer(cx: &mut Cx<'_>) -> Outcome {
-    one(factor(cx, 0, 2, true)?.matmul(factor(cx, 1, 3, false)?))
+    one(factor(cx, 0, 2, true)?.matmul(&factor(cx, 1, 3, false)?))
 }
 
 fn qlinear_matmul(cx: &mut Cx<'_>) -> Outcome {
     let sums = match (Format::of(cx.elem(0)?), Format::of(cx.elem(3)?)) {
-        (None, None) => factor(cx, 0, 2, true)?.matmul(factor(cx, 3, 5, false)?).to_dtype(DType::F32),
+        (None, None) => factor(cx, 0, 2, true)?.matmul(&factor(cx, 3, 5, false)?).to_dtype(DType::F32),
         _ => {
             let float =
                 |index: usize, zero: Tensor| Ok(cx.input(index)?.to_dtype(DType::F32) - zero.to_dtype(DType::F32));
@@ -266,7 +261,7 @@ fn integer_convolution(cx: &Cx<'_>, weight: usize, zero_points: [usize; 2]) -> R
     let [of_x, of_w] = zero_points;
     let of_x = cx.optional(of_x)?.map(|value| value.reshape(Shape::scalar()));
     let of_w = cx.optional(of_w)?.map(|value| of_channels(value, w.rank(), false));
-    Ok(apply(Op::Convolution(attrs), &[&centered(&x, of_x), &centered(&w, of_w)]))
+    Ok(Integers::new(&x, of_x.as_ref()).convolve(&Integers::new(&w, of_w.as_ref()), &attrs))
 }
 
 fn conv_integer(cx: &mut Cx<'_>) -> Outcome {
@@ -288,13 +283,13 @@ fn qlinear_conv(cx: &mut Cx<'_>) -> Outcome {
 /// `com.microsoft`: a product with a matrix of quantized weights; the other side is quantized on the way.
 fn dynamic_quantize_matmul(cx: &mut Cx<'_>) -> Outcome {
     let (elements, scale, zero_point) = dynamically_quantized(&cx.input(0)?);
-    let sums = centered(&elements, Some(zero_point)).matmul(factor(cx, 1, 3, false)?);
+    let sums = Integers::new(&elements, Some(&zero_point)).matmul(&factor(cx, 1, 3, false)?);
     scaled_sums(cx, &sums, scale * cx.input(2)?, 4)
 }
 
 /// `com.microsoft`: a product of quantized matrices as floats.
 fn matmul_integer_to_float(cx: &mut Cx<'_>) -> Outcome {
-    let sums = factor(cx, 0, 4, true)?.matmul(factor(cx, 1, 5, false)?);
+    let sums = factor(cx, 0, 4, true)?.matmul(&factor(cx, 1, 5, false)?);
     let scale = of_rows(cx.input(2)?) * cx.input(3)?;
     scaled_sums(cx, &sums, scale, 6)
 }

@@ -48,6 +48,11 @@ impl Classes {
         }
     }
 
+    /// The labels of rows of which it is known whether they belong to the second class of two.
+    pub(super) fn second_where(&self, is_second: &Tensor) -> Value {
+        self.label_at(&is_second.long())
+    }
+
     /// The labels of class numbers.
     pub(super) fn label_at(&self, numbers: &Tensor) -> Value {
         match self {
@@ -57,16 +62,16 @@ impl Classes {
     }
 }
 
-/// Scores of two classes from one score, raw and transformed. A score of positive weights is a probability.
-pub(super) fn two_columns(score: &Tensor, is_probability: bool, transform: PostTransform) -> (Tensor, Tensor) {
-    if is_probability {
-        let columns = Tensor::stack(&[1.0 - score, score.clone()], 1);
-        return (columns.clone(), columns);
-    }
-    let columns = Tensor::stack(&[-score, score.clone()], 1);
-    let transformed = match transform {
-        PostTransform::Logistic => columns.sigmoid(),
-        _ => columns.clone(),
+/// Transformed scores of two classes from the one score that tells them apart: of the second class, and what is left of
+/// 1 (for a probability) or the opposite.
+pub(super) fn two_columns(score: &Tensor, is_probability: bool, transform: PostTransform) -> Tensor {
+    let columns = |second: &Tensor, is_probability: bool| {
+        let first = if is_probability { 1.0 - second } else { -second };
+        Tensor::stack(&[first, second.clone()], 1)
     };
-    (columns, transformed)
+    match transform {
+        PostTransform::Logistic => columns(score, false).sigmoid(),
+        PostTransform::Probit => columns(&transform.of_scores(score), true),
+        PostTransform::None | PostTransform::Softmax | PostTransform::SoftmaxZero => columns(score, is_probability),
+    }
 }

@@ -191,8 +191,8 @@ impl Forest {
 
     /// One number a node: `of` a test, the default for a leaf.
     fn table(&self, dtype: DType, of: impl Fn(usize, Option<&Test>) -> f64) -> Tensor {
-        let value = |(at, node)| match node {
-            &Node::Test(ref test) => of(at, Some(test)),
+        let value = |(at, node): (usize, &Node)| match node {
+            Node::Test(test) => of(at, Some(test)),
             Node::Leaf(_) => of(at, None),
         };
         constant(dtype, &[self.nodes.len()], self.nodes.iter().enumerate().map(value))

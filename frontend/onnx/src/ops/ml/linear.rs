@@ -3,7 +3,7 @@
 use nnc_frontend::Tensor;
 
 use super::super::{Domain, Entry, Outcome, one, op};
-use super::classes::Classes;
+use super::classes::{Classes, two_columns};
 use super::{PostTransform, constant, floats, required, rows};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -44,10 +44,12 @@ fn linear_regressor(cx: &mut Cx<'_>) -> Outcome {
 fn linear_classifier(cx: &mut Cx<'_>) -> Outcome {
     let x = floats(&rows(cx, cx.input(0)?)?);
     let classes = Classes::of(cx, "classlabels_ints", "classlabels_strings")?;
-    let mut scores = linear(cx, &x, None)?;
+    let transform = PostTransform::of(cx)?;
+    let scores = linear(cx, &x, None)?;
     if scores.shape()[1].as_const() == Some(1) && classes.len() == 2 {
-        scores = Tensor::cat(&[-&scores, scores], 1);
+        let score = scores.select(1, 0);
+        let label = classes.second_where(&score.gt(0.0));
+        return Ok(vec![label, two_columns(&score, true, transform).float().into()]);
     }
-    let transformed = PostTransform::of(cx)?.of_scores(&scores);
-    Ok(vec![classes.label(&scores), transformed.float().into()])
+    Ok(vec![classes.label(&scores), transform.of_scores(&scores).float().into()])
 }

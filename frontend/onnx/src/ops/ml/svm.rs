@@ -6,7 +6,7 @@ use nnc_frontend::tensor::where_;
 
 use super::super::positions::counting;
 use super::super::{Domain, Entry, Outcome, one, op};
-use super::classes::Classes;
+use super::classes::{Classes, two_columns};
 use super::{PostTransform, constant, floats, required, rows};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -138,9 +138,7 @@ fn svm_classifier(cx: &mut Cx<'_>) -> Outcome {
     };
     let scores = match probabilities {
         Some(probabilities) => transform.of_scores(&probabilities),
-        None if n_classes == 2 && transform != PostTransform::Probit => {
-            transform.of_scores(&Tensor::cat(&[-&scores, scores], 1))
-        }
+        None if n_classes == 2 => two_columns(&scores.select(1, 0), false, transform),
         None => transform.of_scores(&scores),
     };
     Ok(vec![classes.label_at(&number), scores.float().into()])

@@ -212,19 +212,19 @@ fn tree_ensemble_classifier(cx: &mut Cx<'_>) -> Outcome {
     let votes: Vec<(usize, f64)> = votes.flatten().copied().collect();
     let transform = PostTransform::of(cx)?;
     let scores = forest.targets(&x, Aggregate::Sum);
-    let first = votes.first().map(|&(target, _)| target);
-    let single = classes.len() == 2 && votes.iter().all(|&(target, _)| Some(target) == first);
-    let (scores, transformed) = if single {
-        let score = scores.select(1, first.unwrap_or(0) as i64);
-        let score = match precise(cx, "base_values")?.unwrap_or_default().last() {
-            Some(&base) => score + base,
-            None => score,
-        };
-        two_columns(&score, votes.iter().all(|&(_, weight)| weight >= 0.0), transform)
-    } else {
-        let scores = plus_base(cx, scores)?;
-        let transformed = transform.of_scores(&scores);
-        (scores, transformed)
+    let is_probability = votes.iter().all(|&(_, weight)| weight >= 0.0);
+    let only = |class: usize| classes.len() == 2 && votes.iter().all(|&(target, _)| target == class);
+    let threshold = if is_probability { 0.5 } else { 0.0 };
+    if only(0) {
+        let base = precise(cx, "base_values")?.unwrap_or_default().last().copied().unwrap_or(0.0);
+        let score = scores.select(1, 0) + base;
+        let label = classes.second_where(&score.gt(threshold));
+        return Ok(vec![label, two_columns(&score, is_probability, transform).float().into()]);
+    }
+    let scores = plus_base(cx, scores)?;
+    let label = match only(1) {
+        true => classes.second_where(&scores.select(1, 1).gt(threshold)),
+        false => classes.label(&scores),
     };
-    Ok(vec![classes.label(&scores), transformed.float().into()])
+    Ok(vec![label, transform.of_scores(&scores).float().into()])
 }

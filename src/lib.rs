@@ -31,7 +31,7 @@
 //! # }
 //! ```
 //!
-//! This crate strings the others together: [`load()`] reads a model file of any kind; [`compile()`] runs passes, lowering and an emitter on one function; [`Jit`]
+//! This crate strings the others together: [`load()`] reads a model file of any kind, [`Session`] runs one; [`compile()`] runs passes, lowering and an emitter on one function; [`Jit`]
 //! does so on first call with new shapes; [`grad_fn()`] gives gradients as arrays; [`Trainer`] compiles whole training steps. The parts are [`ir`], [`passes`],
 //! [`codegen`], [`runtime`], [`frontend`] and [`onnx`].
 
@@ -40,6 +40,7 @@ pub mod error;
 pub mod grad;
 pub mod jit;
 pub mod model;
+pub mod session;
 pub mod trainer;
 
 pub use compile::{Compiled, Options, compile};
@@ -56,6 +57,7 @@ pub use nnc_onnx as onnx;
 pub use nnc_passes as passes;
 pub use nnc_passes::autodiff::value_and_grad;
 pub use nnc_runtime as runtime;
+pub use session::Session;
 pub use trainer::{History, Loss, Trainer};
 
 /// What a program that defines, trains and runs models needs.
@@ -63,5 +65,5 @@ pub mod prelude {
     pub use nnc_frontend::prelude::*;
 
     pub use crate::trainer::{Callback, Checkpoint, Checkpoints, EarlyStopping, FitContext, History, metrics};
-    pub use crate::{Error, Jit, Loss, Target, Tier, Trainer, jit};
+    pub use crate::{Error, Jit, Loss, Session, Target, Tier, Trainer, jit};
 }

@@ -5,6 +5,7 @@
 //! that say what shape something has. What comes out is the same in every case, a [`Module`], so nothing after this knows
 //! what file it was.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -59,6 +60,8 @@ pub struct Model {
     pub inputs: Vec<Port>,
     /// Outputs of an ONNX model as it declares them.
     pub outputs: Vec<Port>,
+    /// Further facts that an ONNX model carries: a vocabulary, the names of classes.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Reads a model as it is: symbolic dimensions stay symbolic.
@@ -85,14 +88,45 @@ pub fn load_with(path: &Path, dims: &Bindings, inputs: &IndexMap<String, TensorD
     let model = match format {
         Format::Ir => {
             let module = nnc_ir::file::load_module(path)?;
-            Model { module, format, fixed: Vec::new(), inputs: Vec::new(), outputs: Vec::new() }
+            Model {
+                module,
+                format,
+                fixed: Vec::new(),
+                inputs: Vec::new(),
+                outputs: Vec::new(),
+                metadata: BTreeMap::new(),
+            }
         }
         Format::Onnx => {
             let Given { imported, fixed } = import_given(path, dims, inputs)?;
-            let Imported { module, inputs, outputs, .. } = imported;
-            Model { module, format, fixed, inputs, outputs }
+            let Imported { module, inputs, outputs, metadata, .. } = imported;
+            Model { module, format, fixed, inputs, outputs, metadata }
         }
     };
     model.module.verify()?;
     Ok(model)
+}
+
+impl Model {
+    /// The function's results under the model's names, in its order. What follows the data of an output whose extent
+    /// depends on data is cut off; the tensors of a sequence are `name.0`, `name.1`, ....
+    pub fn name_results(outputs: &[Port], names: &[String], results: Vec<TensorData>) -> IndexMap<String, TensorData> {
+        if outputs.is_empty() {
+            return names.iter().cloned().zip(results).collect();
+        }
+        let mut named = IndexMap::new();
+        for port in outputs {
+            for position in port.positions.clone() {
+                let data = match port.bound {
+                    Some(bound) => {
+                        let count = results[bound.count].to_i64().first().map_or(0, |&count| count.max(0) as usize);
+                        nnc_onnx::crop(&results[position], bound.axis, count)
+                    }
+                    None => results[position].clone(),
+                };
+                named.insert(names[position].clone(), data);
+            }
+        }
+        named
+    }
 }

@@ -47,6 +47,11 @@ pub struct ImportError {
     ///
     /// [`Options::values`]: crate::Options::values
     pub needs: BTreeSet<String>,
+    /// Whether extents of inputs were left symbolic: giving them ([`Options::dims`], [`Options::shapes`]) may help.
+    ///
+    /// [`Options::dims`]: crate::Options::dims
+    /// [`Options::shapes`]: crate::Options::shapes
+    pub symbolic: bool,
 }
 
 impl ImportError {

@@ -144,7 +144,15 @@ fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Option
             let metadata = facts.map(|entry| (entry.key().to_string(), entry.value().to_string())).collect();
             Ok(Imported { module, inputs, outputs, opset, producer, metadata })
         }
-        Err(error) => Err(ImportError { diagnostics: error.diagnostics, needs, ..ImportError::default() }),
+        Err(error) => {
+            let is_open = |info: &ValueInfoProto| {
+                let is_number = |dim: &tensor_shape_proto::Dimension| matches!(dim.value, Some(tensor_shape_proto::Value::DimValue(value)) if value >= 0);
+                !options.shapes.contains_key(info.name())
+                    && !declared_dims(info).is_some_and(|dims| dims.iter().all(is_number))
+            };
+            let symbolic = graph.input.iter().any(is_open);
+            Err(ImportError { diagnostics: error.diagnostics, needs, symbolic, ..ImportError::default() })
+        }
     }
 }
 

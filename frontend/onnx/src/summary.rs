@@ -36,6 +36,8 @@ pub struct Summary {
     pub operators: BTreeMap<String, usize>,
     /// Functions of the model's own.
     pub functions: Vec<String>,
+    /// Further facts that the model carries: a vocabulary, the names of classes.
+    pub metadata: BTreeMap<String, String>,
     /// Operators that cannot be imported.
     pub unsupported: Vec<Unsupported>,
 }
@@ -66,6 +68,11 @@ pub fn summarize(path: &Path) -> Result<Summary, ImportError> {
         initializer_bytes: 0,
         operators: BTreeMap::new(),
         functions: model.functions.iter().map(|function| function.name().to_string()).collect(),
+        metadata: model
+            .metadata_props
+            .iter()
+            .map(|entry| (entry.key().to_string(), entry.value().to_string()))
+            .collect(),
         unsupported: survey::unsupported(graph, &Opsets::new(&model.opset_import), &functions),
     };
     // Older files list the weights among the inputs.

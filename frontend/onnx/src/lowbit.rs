@@ -446,8 +446,8 @@ mod tests {
     #[test]
     fn packed_elements_follow_from_the_lowest_bit_up() {
         assert_eq!(unpack(4, &[0x21, 0x03], 3), [1, 2, 3]);
-        assert_eq!(unpack(2, &[0b11_10_01_00, 1], 5), [0, 1, 2, 3, 1]);
-        assert_eq!(unpack(6, &[0b01_000001, 0b0011_0000, 0b000100_00], 4), [1, 1, 3, 4]);
+        assert_eq!(unpack(2, &[0b1110_0100, 1], 5), [0, 1, 2, 3, 1]);
+        assert_eq!(unpack(6, &[0b0100_0001, 0b0011_0000, 0b0001_0000], 4), [1, 1, 3, 4]);
         assert_eq!(packed_bytes(6, 5), 4);
         assert_eq!(decode(ElemType::Int4, &[7, 8, 15]), Some(vec![7, 0xf8, 0xff]));
         let wrapped = SmallInt::of(ElemType::Int4).expect("small").wrap(&tensor(&[-9.0, 7.9, 8.0]));

@@ -54,7 +54,7 @@ pub use pool::{
     min_pool2d, min_pool3d,
 };
 pub use resample::{Tap, resample, resample_by};
-pub use sample::{SampleMode, SamplePadding, Sampling, affine_grid, grid_sample, reflected, sample};
+pub use sample::{SampleMode, SamplePadding, Sampling, affine_grid, grid_sample, sample};
 pub use shuffle::{channel_shuffle, pixel_shuffle, pixel_unshuffle};
 pub use spatial::{IntoPadding, IntoSpatial, Padding, PaddingMode};
 pub use vision::{Deformable, Regions, RoiMode, deform_conv, roi_align, roi_pool};

@@ -83,7 +83,12 @@ fn run(case: &Path) -> Result<String, String> {
             }
         };
         let func = &imported.module.funcs[0];
-        let given = inputs.into_iter().filter(|(name, _)| func.param(name).is_some()).collect();
+        // Files of old cases have no names.
+        let named = |(idx, (name, data)): (usize, (String, TensorData))| match name.is_empty() {
+            true => (imported.inputs.get(idx).map(|port| port.name.clone()).unwrap_or_default(), data),
+            false => (name, data),
+        };
+        let given = inputs.into_iter().enumerate().map(named).filter(|(name, _)| func.param(name).is_some()).collect();
         let results = interp::eval_func(func, &imported.module.weights, &given, &Bindings::new())
             .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
         for ((name, expected), port) in expected.iter().zip(&imported.outputs) {

@@ -270,7 +270,7 @@ fn moved(position: &Tensor, extent: usize, padding: SamplePadding, align_corners
 /// Positions mirrored into the image as often as it takes: at the centers of the outermost elements if those are the
 /// corners, else at their outer edges, half an element further out.
 #[track_caller]
-pub fn reflected(position: &Tensor, extent: usize, align_corners: bool) -> Tensor {
+fn reflected(position: &Tensor, extent: usize, align_corners: bool) -> Tensor {
     let (low, span) = match align_corners {
         true => (0.0, extent as f64 - 1.0),
         false => (-0.5, extent as f64),

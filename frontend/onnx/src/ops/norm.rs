@@ -14,10 +14,12 @@ use crate::cx::Cx;
 use crate::fault::Fault;
 
 pub(super) const OPS: &[Entry] = &[
+    op_range("BatchNormalization", 1..=6, |cx| batch_norm(cx, !cx.flag("is_test", false)?)),
     op_range("BatchNormalization", 7..=13, |cx| batch_norm(cx, cx.wants_output(1))),
     op("BatchNormalization", 14.., |cx| batch_norm(cx, cx.flag("training_mode", false)?)),
     op("InstanceNormalization", 6.., instance_norm),
-    op("LayerNormalization", 17.., layer_norm),
+    // ONNX Runtime's optimizer wrote it in operator sets before 17 already.
+    op("LayerNormalization", 1.., layer_norm),
     op_range("GroupNormalization", 18..=20, |cx| group_norm(cx, true)),
     op("GroupNormalization", 21.., |cx| group_norm(cx, false)),
     op("RMSNormalization", 23.., rms_norm),

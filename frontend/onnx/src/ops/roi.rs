@@ -1,5 +1,6 @@
 //! Pools over regions of interest: `RoiAlign` and `MaxRoiPool`.
 
+use nnc_frontend::Tensor;
 use nnc_frontend::functional::{Regions, RoiMode, roi_align, roi_pool};
 
 use super::{Entry, Outcome, one, op, op_range};
@@ -41,6 +42,11 @@ fn align(cx: &Cx<'_>, aligned: bool) -> Outcome {
     let sampling_ratio = match cx.int_or("sampling_ratio", 0)? {
         ratio @ 1.. => Some(ratio as usize),
         _ => None,
+    };
+    // How many points the largest is taken of must be known.
+    let boxes = match (mode, sampling_ratio) {
+        (RoiMode::Max, None) => Tensor::from_data(cx.known(1)?),
+        _ => boxes,
     };
     let regions = Regions {
         output_size: [side("output_height")?, side("output_width")?],

@@ -437,6 +437,8 @@ impl Emitter<'_> {
         } else if lane_stride == 1 && active > 0 && self.dialect == Dialect::Host {
             let pointer = self.pointer(buffer, index, 0);
             self.masked_load(memory, align, lanes, active, &pointer)
+        } else if lane_stride == 2 && active > 0 && self.dialect == Dialect::Host {
+            self.every_second(buffer, index, lanes, active)
         } else {
             let mut raw = "zeroinitializer".to_string();
             for lane in 0..active {
@@ -449,6 +451,29 @@ impl Emitter<'_> {
         };
         let value = self.widen(dtype, lanes, raw);
         self.copy(reg, &value);
+    }
+
+    /// Loads every second element from two vectors: the first, and one that ends with the last element.
+    fn every_second(&mut self, buffer: BufferId, index: &Index, lanes: u16, active: u16) -> String {
+        let dtype = self.kernel.buffer(buffer).dtype;
+        let (memory, align) = (memory_name(dtype), dtype.size());
+        let (reach, shift) = (2 * active - 1, lanes - 1);
+        let part = |emitter: &mut Self, first: u16| match reach.saturating_sub(first).min(lanes) {
+            0 => "zeroinitializer".to_string(),
+            count => {
+                let pointer = emitter.pointer(buffer, index, i64::from(first));
+                if count == lanes {
+                    emitter.value(&format!("load {}, ptr {pointer}, align {align}", vector(memory, lanes)))
+                } else {
+                    emitter.masked_load(memory, align, lanes, count, &pointer)
+                }
+            }
+        };
+        let (low, high) = (part(self, 0), part(self, shift));
+        let pick = |lane: u16| if 2 * lane < lanes { 2 * lane } else { lanes + 2 * lane - shift };
+        let picks: Vec<String> = (0..lanes).map(|lane| format!("i32 {}", pick(lane))).collect();
+        let ty = vector(memory, lanes);
+        self.value(&format!("shufflevector {ty} {low}, {ty} {high}, <{lanes} x i32> <{}>", picks.join(", ")))
     }
 
     fn lane_mask(lanes: u16, active: u16) -> String {

@@ -33,7 +33,7 @@ pub(super) type Outs = Vec<(Value, BufferId)>;
 const MAX_PHASES: i64 = 16;
 
 /// Most of them along one dimension.
-const MAX_STEP: i64 = 4;
+const MAX_STEP: i64 = 8;
 
 /// A part of an iteration space: along each dimension the numbers of a range, each standing for `step` elements.
 #[derive(Clone, Debug)]

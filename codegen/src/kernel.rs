@@ -308,6 +308,10 @@ pub enum Inst {
 
 /// A product of two tiles: `acc[i, j] = chain of fma over k of a[i, k] * b[k, j]`, in order of `k`, starting from 0 or
 /// from what `acc` holds. Elements are `f32`. The columns of `b` and `acc` are contiguous.
+///
+/// The rows of `b` come in groups of one per *tap*: row `k` lies `(k / T) * b_k_stride + b_taps[k % T]` elements after
+/// the first, where `T` is the number of taps, which divides `k`. So the windows of a convolution, which overlap, are
+/// multiplied where they lie. A matrix has the one tap 0.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TileMatmul {
     /// Left tile.
@@ -322,8 +326,10 @@ pub struct TileMatmul {
     pub b: BufferId,
     /// Element (0, 0) of the right tile.
     pub b_index: Index,
-    /// Distance between rows of the right tile.
+    /// Distance between groups of rows of the right tile.
     pub b_k_stride: i64,
+    /// Where the rows of a group lie in it.
+    pub b_taps: Vec<i64>,
     /// Result tile.
     pub acc: BufferId,
     /// Element (0, 0) of the result tile.
@@ -338,6 +344,14 @@ pub struct TileMatmul {
     pub k: u64,
     /// Whether the chains start from what `acc` holds.
     pub accumulate: bool,
+}
+
+impl TileMatmul {
+    /// Distance of row `k` of the right tile from its first element.
+    pub fn b_row(&self, k: u64) -> i64 {
+        let n_taps = self.b_taps.len() as u64;
+        (k / n_taps) as i64 * self.b_k_stride + self.b_taps[(k % n_taps) as usize]
+    }
 }
 
 /// A transposed copy: `dst[c * dst_stride + r] = src[r * src_stride + c]` for `r < rows`, `c < cols`. Elements are `f32`.

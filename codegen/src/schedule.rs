@@ -102,6 +102,9 @@ pub enum Orientation {
     Staged,
     /// `rhsᵀ · lhsᵀ`, in the same way.
     SwappedStaged,
+    /// A convolution's kernel times its image: blocks of the image are staged, and the windows multiplied where they
+    /// overlap there.
+    Overlapping,
     /// Plain loops over any element type.
     Loops,
     /// GPU: tiles of both operands staged in shared memory.
@@ -207,6 +210,7 @@ impl fmt::Display for KernelSchedule {
                     Orientation::SwappedPacked => "swapped-packed",
                     Orientation::Staged => "staged",
                     Orientation::SwappedStaged => "swapped-staged",
+                    Orientation::Overlapping => "overlapping",
                     Orientation::Loops => "loops",
                     Orientation::Shared => "shared",
                 };

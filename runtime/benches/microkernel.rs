@@ -70,6 +70,8 @@ fn matmul(criterion: &mut Criterion) {
                                 n: width.min(n - col) as u32,
                                 k: k as u64,
                                 accumulate: 0,
+                                b_taps: &0,
+                                n_taps: 1,
                             };
                             // SAFETY: the operands have these extents.
                             unsafe { (kernels.tile_matmul_f32)(black_box(&args)) }

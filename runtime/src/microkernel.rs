@@ -23,8 +23,9 @@ mod x86;
 /// Arguments of one [`nnc_tile_matmul_f32`] call. All strides count elements and may be negative or zero.
 ///
 /// For `i` in `0..m` and `j` in `0..n` the call sets `acc[i * acc_row_stride + j]` to the chain
-/// `s = fma(a[i * a_row_stride + k * a_k_stride], b[k * b_k_stride + j], s)` over `k` in ascending order, starting from
-/// `0.0`, or from the value already there if `accumulate` is not 0.
+/// `s = fma(a[i * a_row_stride + p * a_k_stride], b[(p / T) * b_k_stride + b_taps[p % T] + j], s)` over `p` in `0..k` in
+/// ascending order, starting from `0.0`, or from the value already there if `accumulate` is not 0. `T` is `n_taps`, which
+/// divides `k`; rows of `b` that belong to one group may overlap, as the windows of a convolution do.
 ///
 /// Any extents and strides are fast: the call is cut into register tiles, and where many of them read a strip of `b`
 /// whose rows lie far apart, the strip is copied together first. Callers gain from preparing `b` only where its rows are
@@ -42,7 +43,7 @@ pub struct TileArgs {
     pub a_row_stride: i64,
     /// Elements from one `k` of `a` to the next.
     pub a_k_stride: i64,
-    /// Elements from one `k` of `b` to the next.
+    /// Elements from one group of rows of `b` to the next.
     pub b_k_stride: i64,
     /// Elements from one row of the result to the next.
     pub acc_row_stride: i64,
@@ -54,6 +55,10 @@ pub struct TileArgs {
     pub k: u64,
     /// Start from the value in `acc` if not 0, else from `0.0`.
     pub accumulate: u32,
+    /// Where the rows of a group of `b` lie in it, in elements: `n_taps` of them, the one tap 0 for a matrix.
+    pub b_taps: *const i64,
+    /// Rows of a group, at least 1.
+    pub n_taps: u64,
 }
 
 /// Type of [`nnc_tile_matmul_f32`] and of its implementations.

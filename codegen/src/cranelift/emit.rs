@@ -42,9 +42,11 @@ pub(super) fn emit(kernel: &Kernel, func: &mut Function, imports: &Imports, isa:
         imports,
         refs: HashMap::new(),
         tile_args: None,
+        taps: HashMap::new(),
         range: (params[1], params[2]),
     };
     emitter.bind_buffers(params[0]);
+    emitter.write_taps(&kernel.body);
     emitter.block(&kernel.body)?;
     emitter.builder.ins().return_(&[]);
     emitter.builder.seal_all_blocks();
@@ -83,6 +85,8 @@ struct Emitter<'a> {
     imports: &'a Imports,
     refs: HashMap<u32, FuncRef>,
     tile_args: Option<StackSlot>,
+    /// Tables of taps that tile products read.
+    taps: HashMap<Vec<i64>, StackSlot>,
     range: (Value, Value),
 }
 
@@ -435,11 +439,31 @@ impl Emitter<'_> {
         self.builder.inst_results(call).to_vec()
     }
 
+    /// Writes the taps of all tile products to the stack, once for the kernel.
+    fn write_taps(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            match stmt {
+                Stmt::For(Loop { body, .. }) | Stmt::If(_, body) => self.write_taps(body),
+                Stmt::Matmul(tile) if !self.taps.contains_key(&tile.b_taps) => {
+                    let bytes = 8 * tile.b_taps.len() as u32;
+                    let data = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3);
+                    let slot = self.builder.create_sized_stack_slot(data);
+                    for (idx, &tap) in tile.b_taps.iter().enumerate() {
+                        let value = self.builder.ins().iconst(types::I64, tap);
+                        self.builder.ins().stack_store(types::I64, value, slot, 8 * idx as i32);
+                    }
+                    self.taps.insert(tile.b_taps.clone(), slot);
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn matmul(&mut self, tile: &TileMatmul) -> Emitted<()> {
         let slot = match self.tile_args {
             Some(slot) => slot,
             None => {
-                let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 80, 3);
+                let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 96, 3);
                 *self.tile_args.insert(self.builder.create_sized_stack_slot(data))
             }
         };
@@ -461,6 +485,10 @@ impl Emitter<'_> {
         self.builder.ins().stack_store(types::I64, k, slot, 64);
         let accumulate = self.builder.ins().iconst(types::I64, i64::from(tile.accumulate));
         self.builder.ins().stack_store(types::I64, accumulate, slot, 72);
+        let taps = self.builder.ins().stack_addr(types::I64, self.taps[&tile.b_taps], 0);
+        self.builder.ins().stack_store(types::I64, taps, slot, 80);
+        let n_taps = self.builder.ins().iconst(types::I64, tile.b_taps.len() as i64);
+        self.builder.ins().stack_store(types::I64, n_taps, slot, 88);
         let args = self.builder.ins().stack_addr(types::I64, slot, 0);
         self.call(self.imports.tile_matmul.clone(), &[args]);
         Ok(())

@@ -395,7 +395,7 @@ impl Machine<'_> {
                 let mut acc = if tile.accumulate { self.load(thread, tile.acc, acc_at)? } else { 0 };
                 for k in 0..tile.k as i64 {
                     let a = self.load(thread, tile.a, a_base + row * tile.a_row_stride + k * tile.a_k_stride)?;
-                    let b = self.load(thread, tile.b, b_base + k * tile.b_k_stride + column)?;
+                    let b = self.load(thread, tile.b, b_base + tile.b_row(k as u64) + column)?;
                     acc = scalar::fma(super::Ty::F32, a, b, acc);
                 }
                 self.store(thread, tile.acc, acc_at, acc)?;

@@ -184,6 +184,9 @@ impl Printer<'_> {
                         self.element(*b, &tile.b_index),
                         tile.b_k_stride,
                     );
+                    if tile.b_taps != [0] {
+                        let _ = write!(out, " at {:?}", tile.b_taps);
+                    }
                 }
                 Stmt::Transpose(TileTranspose {
                     src,

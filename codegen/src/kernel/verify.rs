@@ -142,6 +142,10 @@ impl Checker<'_> {
                 }
                 Stmt::Barrier => self.require(ctx.in_thread, || "a barrier outside a thread loop".to_string()), // k5
                 Stmt::Matmul(tile) => {
+                    let n_taps = tile.b_taps.len() as u64;
+                    self.require(n_taps > 0 && tile.k.checked_rem(n_taps) == Some(0), || {
+                        format!("a product over {} in groups of {n_taps}", tile.k)
+                    });
                     self.tile_buffer(tile.a, &tile.a_index, false);
                     self.tile_buffer(tile.b, &tile.b_index, false);
                     self.tile_buffer(tile.acc, &tile.acc_index, true);

@@ -86,8 +86,8 @@ impl<'r> Contraction<'r> {
                     rhs: lhs,
                     extents: windows.extents(shape),
                     batch: vec![window::GROUP],
-                    rows: vec![window::OUTPUT],
-                    columns: [window::BATCH].into_iter().chain(window::WINDOW..shape.len() + 1).collect(),
+                    rows: (window::OUTPUT..windows.first_window()).collect(),
+                    columns: [window::BATCH].into_iter().chain(windows.columns()).collect(),
                     contracted: windows.contracted(),
                     form: Form::Convolution(windows),
                 })
@@ -130,7 +130,12 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
             planner.finish_with(built, flops);
             continue;
         }
-        let is_lowered = is_f32 && is_matrix && tiles::lower(planner, &contraction, &done, flops)?;
+        let as_vectors = contraction.as_vectors();
+        let matrix = if is_matrix { Some(&contraction) } else { as_vectors.as_ref() };
+        let is_lowered = match matrix {
+            Some(matrix) if is_f32 => tiles::lower(planner, matrix, &done, flops)?,
+            _ => false,
+        };
         if !is_lowered && !packed::lower(planner, &contraction, &done, flops)? {
             let built = loops::lower(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
@@ -148,6 +153,28 @@ pub(super) struct Strided {
 }
 
 impl Contraction<'_> {
+    /// A convolution of a few windows an image as a product an image, if its windows do not overlap: a fully connected layer
+    /// in all but name.
+    fn as_vectors(&self) -> Option<Self> {
+        /// As many windows as make a vector of columns are worth panels.
+        const MAX_WINDOWS: usize = 16;
+        let Form::Convolution(windows) = &self.form else { return None };
+        let columns: Vec<usize> = windows.columns().collect();
+        let n_windows: usize = columns.iter().map(|&dim| self.extents[dim]).product();
+        let is_whole = windows.phases.iter().all(|phase| phase.step == 1);
+        (is_whole && n_windows < MAX_WINDOWS).then(|| Self {
+            dot: self.dot,
+            form: Form::Convolution(windows.clone()),
+            lhs: self.lhs,
+            rhs: self.rhs,
+            extents: self.extents.clone(),
+            batch: vec![window::BATCH, window::GROUP],
+            rows: self.rows.clone(),
+            columns,
+            contracted: self.contracted.clone(),
+        })
+    }
+
     /// Arithmetic of the products.
     fn flops(&self) -> u64 {
         let product = |extents: &[usize]| extents.iter().product::<usize>() as u64;

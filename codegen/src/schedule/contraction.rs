@@ -92,7 +92,7 @@ fn cycles(facts: &Facts, orientation: Orientation) -> Option<f64> {
             (lhs.1 == 1 && m > 1).then(|| product_cycles(n, m, k) + turn + 1.2 * transpose_cycles(m * k) + 1000.0)
         }
         Orientation::Loops => Some(f64::INFINITY),
-        Orientation::Staged | Orientation::SwappedStaged | Orientation::Shared => None,
+        Orientation::Staged | Orientation::SwappedStaged | Orientation::Overlapping | Orientation::Shared => None,
     }
 }
 

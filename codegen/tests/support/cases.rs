@@ -351,6 +351,7 @@ pub fn tile_products_and_transposes(check: Check<'_>) {
                 b: packed,
                 b_index: origin.clone(),
                 b_k_stride: n as i64,
+                b_taps: vec![0],
                 acc: out,
                 acc_index: origin.clone(),
                 acc_row_stride: n as i64,

@@ -104,6 +104,8 @@ impl TileSet {
             a_k_stride: bytes(args.a_k_stride),
             b_k_stride: bytes(args.b_k_stride),
             acc_row_stride: bytes(args.acc_row_stride),
+            b_taps: args.b_taps,
+            n_taps: args.n_taps as usize,
             k: args.k as usize,
             accumulate: args.accumulate != 0,
             tail: self.lanes,
@@ -127,7 +129,8 @@ impl TileSet {
             tile.acc = args.acc.wrapping_add(col);
             // SAFETY: the tile is the strip of columns `col..` and as wide as `nv` and `tail` say.
             unsafe {
-                if blocks >= PACK_FROM_BLOCKS && tile.b_k_stride.unsigned_abs() >= PACK_FROM_STRIDE {
+                if args.n_taps == 1 && blocks >= PACK_FROM_BLOCKS && tile.b_k_stride.unsigned_abs() >= PACK_FROM_STRIDE
+                {
                     self.packed_strip(&tile, args.m, nv, blocks);
                 } else {
                     self.strip(&tile, args.m, nv, blocks);

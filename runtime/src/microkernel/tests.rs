@@ -16,6 +16,9 @@ fn available() -> impl Iterator<Item = (Isa, Kernels)> {
     Isa::ALL.into_iter().filter_map(|isa| Some((isa, Kernels::of(isa)?)))
 }
 
+/// The taps of a matrix.
+static MATRIX: [i64; 1] = [0];
+
 /// How a test lays out the operands of one call.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -58,6 +61,8 @@ fn check_matmul(case: Case) {
             n: n as u32,
             k: k as u64,
             accumulate: accumulate.into(),
+            b_taps: MATRIX.as_ptr(),
+            n_taps: 1,
         };
         // SAFETY: the operands were made to fit the strides above.
         unsafe { (kernels.tile_matmul_f32)(&args) };
@@ -111,6 +116,8 @@ fn matmul_keeps_nan_and_signed_zero() {
             n: 1,
             k: 2,
             accumulate: 0,
+            b_taps: MATRIX.as_ptr(),
+            n_taps: 1,
         };
         // SAFETY: one element of result, two of each operand.
         unsafe { (kernels.tile_matmul_f32)(&args) };
@@ -120,6 +127,42 @@ fn matmul_keeps_nan_and_signed_zero() {
         // SAFETY: as above.
         unsafe { (kernels.tile_matmul_f32)(&args) };
         assert_eq!(acc[0].to_bits(), (-0.0_f32).to_bits(), "{}", isa.name());
+    }
+}
+
+#[test]
+fn windows_are_multiplied_where_they_overlap() {
+    // Three channels of rows of 40; windows of 2 x 3 elements, over two rows and the seam between them.
+    let (channels, pitch, taps) = (3, 40, [0_i64, 1, 2, 40, 41, 42]);
+    let k = channels * taps.len();
+    for (m, n) in [(1, 78), (5, 33), (24, 78)] {
+        let (a, b) = (noise(m * k, 8), noise(channels * 3 * pitch, 9));
+        for (isa, kernels) in available() {
+            let mut acc = vec![0.0_f32; m * n];
+            let args = TileArgs {
+                a: a.as_ptr(),
+                b: b.as_ptr(),
+                acc: acc.as_mut_ptr(),
+                a_row_stride: k as i64,
+                a_k_stride: 1,
+                b_k_stride: 3 * pitch as i64,
+                acc_row_stride: n as i64,
+                m: m as u32,
+                n: n as u32,
+                k: k as u64,
+                accumulate: 0,
+                b_taps: taps.as_ptr(),
+                n_taps: taps.len() as u64,
+            };
+            // SAFETY: the last element read is 42 + 77 of three rows of 40.
+            unsafe { (kernels.tile_matmul_f32)(&args) };
+            for (at, sum) in acc.iter().enumerate() {
+                let (i, j) = (at / n, at % n);
+                let element = |p: usize| b[p / taps.len() * 3 * pitch + taps[p % taps.len()] as usize + j];
+                let expect = (0..k).fold(0.0, |sum, p| a[i * k + p].mul_add(element(p), sum));
+                assert_eq!(sum.to_bits(), expect.to_bits(), "{} at {i}, {j} of {m} x {n}", isa.name());
+            }
+        }
     }
 }
 
@@ -141,6 +184,8 @@ fn strides_may_be_zero_or_negative() {
             n: 5,
             k: 4,
             accumulate: 0,
+            b_taps: MATRIX.as_ptr(),
+            n_taps: 1,
         };
         // SAFETY: rows start at elements 8, 4 and 0 of `a`.
         unsafe { (kernels.tile_matmul_f32)(&args) };

@@ -45,6 +45,9 @@ pub(super) struct Tile {
     pub(super) a_row_stride: isize,
     pub(super) a_k_stride: isize,
     pub(super) b_k_stride: isize,
+    /// Rows of a group of `b`, in elements from its first.
+    pub(super) b_taps: *const i64,
+    pub(super) n_taps: usize,
     pub(super) acc_row_stride: isize,
     pub(super) k: usize,
     pub(super) accumulate: bool,
@@ -159,15 +162,21 @@ pub(super) unsafe fn compute<V: Vector, const MR: usize, const NV: usize, const 
             *pointer = tile.a.wrapping_byte_offset((group * ROWS_PER_POINTER) as isize * tile.a_row_stride);
         }
         let mut b = tile.b;
+        let taps_end = tile.b_taps.wrapping_add(tile.n_taps);
+        let mut tap = tile.b_taps;
         for _ in 0..tile.k {
             for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
                 *pointer = opaque(*pointer);
             }
-            step::<V, MR, NV, MASKED>(&mut sums, &a, b, &tile, mask);
+            step::<V, MR, NV, MASKED>(&mut sums, &a, b.wrapping_offset(*tap as isize), &tile, mask);
             for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
                 *pointer = pointer.wrapping_byte_offset(tile.a_k_stride);
             }
-            b = b.wrapping_byte_offset(tile.b_k_stride);
+            tap = tap.wrapping_add(1);
+            if tap == taps_end {
+                tap = tile.b_taps;
+                b = b.wrapping_byte_offset(tile.b_k_stride);
+            }
         }
         for_rows!(row in 0..MR {
             let dst = tile.acc.wrapping_byte_offset(row as isize * tile.acc_row_stride);

@@ -105,7 +105,10 @@ impl Emitter<'_> {
                 });
             }
         }
-        let n_iterations = tile.k / UNROLL;
+        // Whole groups of rows, so that where each lies is known.
+        let n_taps = tile.b_taps.len() as u64;
+        let n_groups = UNROLL.div_ceil(n_taps);
+        let n_iterations = tile.k / (n_groups * n_taps);
         let mut accs = start;
         if n_iterations > 0 {
             self.n_temps += 1;
@@ -121,11 +124,11 @@ impl Emitter<'_> {
                 self.line(&format!("{name} = phi {ty} [ {initial}, %{before} ], [ %accn{id}.{idx}, %tile{id} ]"));
                 phis.push(name);
             }
-            let k = self.value(&format!("mul nsw i64 %k{id}, {UNROLL}"));
-            let a_k = self.value(&format!("mul nsw i64 {k}, {}", tile.a_k_stride));
-            let b_k = self.value(&format!("mul nsw i64 {k}, {}", tile.b_k_stride));
+            let group = self.value(&format!("mul nsw i64 %k{id}, {n_groups}"));
+            let a_k = self.value(&format!("mul nsw i64 {group}, {}", n_taps as i64 * tile.a_k_stride));
+            let b_k = self.value(&format!("mul nsw i64 {group}, {}", tile.b_k_stride));
             let (a, b) = (self.shift(&block.a, &a_k), self.shift(&block.b, &b_k));
-            let updated = (0..UNROLL).fold(phis, |accs, step| self.step(tile, &block, &a, &b, step as i64, accs));
+            let updated = (0..n_groups * n_taps).fold(phis, |accs, k| self.step(tile, &block, &a, &b, k, accs));
             for (idx, value) in updated.iter().enumerate() {
                 self.line(&format!("%accn{id}.{idx} = bitcast {ty} {value} to {ty}"));
             }
@@ -135,9 +138,9 @@ impl Emitter<'_> {
             self.start_block(format!("tiled{id}"));
             accs = (0..n_acc).map(|idx| format!("%accn{id}.{idx}")).collect();
         }
-        for k in n_iterations * UNROLL..tile.k {
+        for k in n_iterations * n_groups * n_taps..tile.k {
             let (a, b) = (block.a.clone(), block.b.clone());
-            accs = self.step(tile, &block, &a, &b, k as i64, accs);
+            accs = self.step(tile, &block, &a, &b, k, accs);
         }
         for row in 0..block.rows {
             for vector in 0..block.vectors {
@@ -154,22 +157,25 @@ impl Emitter<'_> {
     }
 
     /// One step of the contraction: a row of `b` against a column of `a`.
-    fn step(&mut self, tile: &TileMatmul, block: &Block, a: &str, b: &str, k: i64, accs: Vec<String>) -> Vec<String> {
+    fn step(&mut self, tile: &TileMatmul, block: &Block, a: &str, b: &str, k: u64, accs: Vec<String>) -> Vec<String> {
         let ty = "<16 x float>";
         let columns: Vec<String> = (0..block.vectors)
             .map(|vector| {
-                let at = k * tile.b_k_stride + i64::from(vector * LANES);
+                let at = tile.b_row(k) + i64::from(vector * LANES);
                 let pointer = self.shift(b, &at.to_string());
-                let ahead = self.shift(&pointer, &(PREFETCH * tile.b_k_stride).to_string());
-                self.declarations.need("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)".to_string());
-                self.line(&format!("call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)"));
+                // Rows that overlap are in the cache.
+                if tile.b_taps.len() == 1 {
+                    let ahead = self.shift(&pointer, &(PREFETCH * tile.b_k_stride).to_string());
+                    self.declarations.need("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)".to_string());
+                    self.line(&format!("call void @llvm.prefetch.p0(ptr {ahead}, i32 0, i32 3, i32 1)"));
+                }
                 self.tile_load(block, vector, &pointer)
             })
             .collect();
         let name = "llvm.fma.v16f32";
         let mut updated = Vec::with_capacity(accs.len());
         for row in 0..block.rows {
-            let at = i64::from(row) * tile.a_row_stride + k * tile.a_k_stride;
+            let at = i64::from(row) * tile.a_row_stride + k as i64 * tile.a_k_stride;
             let pointer = self.shift(a, &at.to_string());
             let scalar = self.value(&format!("load float, ptr {pointer}, align 4"));
             let scalar = self.splat("float", LANES as u16, &scalar);

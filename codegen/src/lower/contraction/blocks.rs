@@ -163,20 +163,25 @@ impl Block {
                 stride *= self.whole[at] as i64;
                 extent *= self.extents[at];
             }
-            Run { axis: axis.clone(), start, extent }
+            Run { axis: axis.clone(), start, extent, stride: 1 }
         };
-        axes.iter().map(run).collect()
+        let mut runs: Vec<Run> = axes.iter().map(run).collect();
+        for at in (1..runs.len()).rev() {
+            runs[at - 1].stride = runs[at].stride * runs[at].extent as i64;
+        }
+        runs
     }
 }
 
-/// A run of indices along an axis.
+/// A run of indices along an axis; `stride` is how far a step along it moves the flat position.
 pub(super) struct Run {
     pub(super) axis: Axis,
     pub(super) start: Index,
     pub(super) extent: u64,
+    pub(super) stride: i64,
 }
 
-/// Loops over `runs`, all but the last one scalar and bound; `body` gets the flat position.
+/// Loops over `runs`, bound as scalars; `body` gets the flat position.
 pub(super) fn walk(
     cx: &mut Cx<'_>,
     runs: &[Run],
@@ -186,7 +191,7 @@ pub(super) fn walk(
     let Some((run, rest)) = runs.split_first() else { return body(cx, flat) };
     cx.for_loop(run.extent, LoopKind::Serial, |cx, at| {
         run.axis.bind(cx, &run.start.clone().plus_scaled(&at, 1), 0);
-        let flat = Index::default().plus_scaled(flat, run.extent as i64).plus_scaled(&at, 1);
+        let flat = flat.clone().plus_scaled(&at, run.stride);
         walk(cx, rest, &flat, body)
     })
 }

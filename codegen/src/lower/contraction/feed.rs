@@ -23,12 +23,14 @@ pub(super) enum Side {
     Rhs,
 }
 
-/// Where a tile product reads an operand: element (0, 0), and strides along the free and the contracted index.
+/// Where a tile product reads an operand: element (0, 0), strides along the free and the contracted index, and the taps
+/// of which every step of the latter has one element (a matrix has one, at 0).
 pub(super) struct Operand {
     pub(super) buffer: BufferId,
     pub(super) index: Index,
     pub(super) free: i64,
     pub(super) depth: i64,
+    pub(super) taps: Vec<i64>,
 }
 
 /// Elements of an operand in memory, over the whole iteration space.
@@ -156,7 +158,7 @@ impl Memory {
         let (index, _) = cx.resolve(&self.linear);
         let strides = self.strides((&free.dims, &free.extents), (&depth.dims, &depth.extents));
         let (free, depth) = strides.expect("blocks have one stride each");
-        Operand { buffer: self.buffer, index, free, depth }
+        Operand { buffer: self.buffer, index, free, depth, taps: vec![0] }
     }
 }
 
@@ -172,7 +174,7 @@ pub(super) fn turn(cx: &mut Cx<'_>, operand: &Operand, panel: BufferId, free: u6
         rows: free as u32,
         cols: depth as u32,
     }));
-    Operand { buffer: panel, index: Index::constant(0), free: 1, depth: free as i64 }
+    Operand { buffer: panel, index: Index::constant(0), free: 1, depth: free as i64, taps: vec![0] }
 }
 
 impl Values {
@@ -206,7 +208,7 @@ impl Values {
         })?;
         let (outer, inner) = (width, 1);
         let (free, depth) = if self.along_depth { (outer, inner) } else { (inner, outer) };
-        Ok(Operand { buffer: panel, index: Index::constant(0), free, depth })
+        Ok(Operand { buffer: panel, index: Index::constant(0), free, depth, taps: vec![0] })
     }
 }
 
@@ -226,7 +228,7 @@ pub(super) fn vectors(
     walk(cx, outer, &Index::constant(0), &mut |cx, flat| {
         cx.vector_loop(last.extent, lanes, |cx, at| {
             last.axis.bind(cx, &last.start.clone().plus_scaled(&at, 1), i64::from(lanes != 1));
-            body(cx, &Index::default().plus_scaled(flat, last.extent as i64).plus_scaled(&at, 1))
+            body(cx, &flat.clone().plus_scaled(&at, last.stride))
         })
     })
 }

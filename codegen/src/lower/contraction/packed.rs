@@ -11,7 +11,7 @@ use super::super::pointwise::{LANES, split_last_digit};
 use super::super::{Arg, Built, Out, Planner};
 use super::blocks::{Block, Blocking, Part, walk};
 use super::feed::{Memory, Operand, Side, Values, is_image, turn, vectors};
-use super::patches::{Patches, Stage};
+use super::patches::{Arrangement, Patches, Stage};
 use super::{Contraction, Epilogue, Form};
 use crate::kernel::{BufferId, Index, LoopKind, Space, Stmt, TileMatmul, Ty};
 use crate::schedule::contraction::{packed as costs, product_cycles};
@@ -26,24 +26,25 @@ enum Feed {
     /// Lies with the contracted index side by side: turned into a panel.
     Turned(Memory),
     Values(Values),
+    /// The image of a convolution, by way of a stage.
     Patches {
-        along_windows: bool,
+        arrangement: Arrangement,
         lanes: u16,
     },
 }
 
 /// One way to cut the contraction.
 struct Plan {
-    /// Whether the rows of the product are the columns of the contraction: `lhs` is then the product's right operand.
-    swapped: bool,
+    /// One of those that stage: `Staged`, `SwappedStaged`, `Overlapping`.
+    orientation: Orientation,
     rows: Blocking,
     columns: Blocking,
     depth: Blocking,
     /// Left and right operand of the product.
     a: Feed,
     b: Feed,
-    /// Elements of the largest stage.
-    stage: u64,
+    /// The largest stage.
+    stage: Option<Stage>,
     cycles: f64,
 }
 
@@ -65,10 +66,9 @@ pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, ou
         _ => None,
     };
     let mut best: Option<Plan> = None;
-    for swapped in [false, true] {
-        let wanted = if swapped { Orientation::SwappedStaged } else { Orientation::Staged };
-        let sizes = given.as_ref().filter(|given| given.orientation == wanted);
-        if let Some(mut plan) = plan(planner, contraction, swapped, sizes)? {
+    for orientation in [Orientation::Overlapping, Orientation::Staged, Orientation::SwappedStaged] {
+        let sizes = given.as_ref().filter(|given| given.orientation == orientation);
+        if let Some(mut plan) = plan(planner, contraction, orientation, sizes)? {
             if sizes.is_some() {
                 plan.cycles = 0.0;
             }
@@ -79,8 +79,10 @@ pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, ou
     }
     let Some(mut plan) = best else { return Ok(false) };
     // A kernel that is no matrix in memory is read in every tile: it is made one first.
-    let packed = match (&plan.a, plan.swapped, &contraction.form) {
-        (Feed::Values(_), false, Form::Convolution(_)) => Some(pack_kernel(planner, contraction)?),
+    let packed = match (&plan.a, plan.orientation, &contraction.form) {
+        (Feed::Values(_), Orientation::Staged | Orientation::Overlapping, Form::Convolution(_)) => {
+            Some(pack_kernel(planner, contraction)?)
+        }
         _ => None,
     };
     let built = main_kernel(planner, contraction, outs, &mut plan, packed)?;
@@ -88,12 +90,46 @@ pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, ou
     Ok(true)
 }
 
+impl Plan {
+    /// Whether the rows of the product are the columns of the contraction: `lhs` is then the product's right operand.
+    fn is_swapped(&self) -> bool {
+        self.orientation == Orientation::SwappedStaged
+    }
+
+    /// Whether windows are multiplied where they overlap in the stage.
+    fn is_overlapping(&self) -> bool {
+        self.orientation == Orientation::Overlapping
+    }
+
+    /// How the sums of a block of columns of these extents lie in a row: its length, and the distances between
+    /// neighbors along each dimension.
+    fn row_of_sums(&self, contraction: &Contraction<'_>, extents: &[u64]) -> (u64, Vec<i64>) {
+        match &contraction.form {
+            Form::Convolution(windows) if self.is_overlapping() => {
+                let stage = Stage::new(windows, extents, &self.depth.block_extents(), Arrangement::Stage);
+                let stage = stage.expect("checked for blocks");
+                (stage.span(extents), stage.window_strides())
+            }
+            _ => {
+                let extents: Vec<usize> = extents.iter().map(|&extent| extent as usize).collect();
+                (extents.iter().product::<usize>() as u64, dense_strides(&extents))
+            }
+        }
+    }
+}
+
 fn plan(
     planner: &Planner<'_>,
     contraction: &Contraction<'_>,
-    swapped: bool,
+    orientation: Orientation,
     given: Option<&ContractionSchedule>,
 ) -> Eval<Option<Plan>> {
+    let swapped = orientation == Orientation::SwappedStaged;
+    let arrangement = match orientation {
+        Orientation::Overlapping => Arrangement::Stage,
+        Orientation::SwappedStaged => Arrangement::Taps,
+        _ => Arrangement::Windows,
+    };
     let rank = contraction.extents.len();
     let space: Vec<usize> = [contraction.extents.as_slice(), &contraction.contracted].concat();
     let (row_dims, column_dims) = match swapped {
@@ -101,30 +137,49 @@ fn plan(
         true => (&contraction.columns, &contraction.rows),
     };
     let depth_dims: Vec<usize> = (rank..space.len()).collect();
-    let limits = costs::Limits::of(given, swapped);
-    let columns = Blocking::new(column_dims, &space, limits.columns, costs::columns);
-    let rows =
+    let mut limits = costs::Limits::of(given, swapped);
+    let n_rows: u64 = row_dims.iter().map(|&dim| space[dim] as u64).product();
+    if arrangement == Arrangement::Stage {
+        let Form::Convolution(windows) = &contraction.form else { return Ok(None) };
+        let Some(overlapping) = costs::Limits::overlapping(n_rows, windows.n_taps()) else {
+            return Ok(None);
+        };
+        limits = if given.is_some() { limits } else { overlapping };
+    }
+    let mut columns = match arrangement {
+        Arrangement::Stage => Blocking::even(column_dims, &space, limits.columns),
+        _ => Blocking::new(column_dims, &space, limits.columns, costs::columns),
+    };
+    let mut rows =
         Blocking::even(row_dims, &space, (costs::MAX_SUMS / columns.len().next_multiple_of(16)).clamp(1, limits.rows));
     let most = (costs::MAX_PANEL / rows.len().max(columns.len().next_multiple_of(16))).clamp(1, limits.depth);
     let mut depth = Blocking::even(&depth_dims, &space, most);
+    if arrangement == Arrangement::Stage {
+        // All taps of a channel are multiplied at once.
+        depth.cut = 0;
+        depth.size = contraction.contracted[0] as u64;
+    }
     let (a_side, b_side) = if swapped { (Side::Rhs, Side::Lhs) } else { (Side::Lhs, Side::Rhs) };
-    let blocks = |blocking: &Blocking| (blocking.dims.clone(), blocking.block_extents());
-    let ((row_list, row_extents), (column_list, column_extents)) = (blocks(&rows), blocks(&columns));
-    let mut stage = 0;
+    let mut stage = None;
     if let Form::Convolution(windows) = &contraction.form {
         // Stages are as long as panels at most; where the contracted block is cut already, it is cut on.
         loop {
-            let (free, taps) = (if swapped { &row_extents } else { &column_extents }, depth.block_extents());
-            match Stage::new(windows, free, &taps, !swapped) {
-                Some(found) if found.len() <= costs::MAX_PANEL => {
-                    stage = found.len();
+            let free = if swapped { rows.block_extents() } else { columns.block_extents() };
+            match Stage::new(windows, &free, &depth.block_extents(), arrangement) {
+                Some(found) if found.len() <= limits.stage => {
+                    stage = Some(found);
                     break;
                 }
                 Some(_) if depth.size > 1 => depth.size = depth.size.div_ceil(2),
+                Some(_) if arrangement == Arrangement::Stage && columns.size > 1 => {
+                    columns.size = columns.size.div_ceil(2);
+                }
                 _ => return Ok(None),
             }
         }
     }
+    let blocks = |blocking: &Blocking| (blocking.dims.clone(), blocking.block_extents());
+    let ((row_list, row_extents), (column_list, column_extents)) = (blocks(&rows), blocks(&columns));
     let depth_extents = depth.block_extents();
     let flat = |memory: &Memory, dims: &[usize], extents: &[u64]| {
         memory.strides((dims, extents), (&depth_dims, &depth_extents))
@@ -154,15 +209,32 @@ fn plan(
             }
         }
         if is_image(contraction, side) {
-            return Ok(Feed::Patches { along_windows: !swapped, lanes: image_lanes()? });
+            return Ok(Feed::Patches { arrangement, lanes: image_lanes()? });
         }
         Ok(Feed::Values(contraction.values(planner, side, dims)?))
     };
     let a = feed(a_side, &row_list, &row_extents, false)?;
     let b = feed(b_side, &column_list, &column_extents, true)?;
+    if arrangement == Arrangement::Stage && !matches!(b, Feed::Patches { .. }) {
+        // A matrix is no image.
+        return Ok(None);
+    }
     let batches: u64 = contraction.batch.iter().map(|&dim| space[dim] as u64).product();
+    if let (Feed::Memory(a), Feed::Memory(b), None) = (&a, &b, given) {
+        // No panel bounds the depth: sums stay in registers for all of it, and tiles in the L1 cache.
+        let deep = Blocking::even(&depth_dims, &space, costs::MAX_DEPTH);
+        let low =
+            Blocking::even(row_dims, &space, (costs::MAX_NEAR_SUMS / columns.len().next_multiple_of(16)).max(1));
+        let along = (deep.dims.as_slice(), deep.block_extents());
+        let is_flat = |memory: &Memory, blocking: &Blocking| {
+            memory.strides((&blocking.dims, &blocking.block_extents()), (along.0, &along.1)).is_some()
+        };
+        if is_flat(a, &low) && is_flat(b, &columns) {
+            (rows, depth) = (low, deep);
+        }
+    }
     let depth_len: u64 = contraction.contracted.iter().map(|&extent| extent as u64).product();
-    let (n_rows, n_columns): (u64, u64) = (rows.extents.iter().product(), columns.extents.iter().product());
+    let n_columns: u64 = columns.extents.iter().product();
     let feed_cycles = |feed: &Feed, free: u64, turned: bool| {
         let elements = (free * depth_len) as f64;
         let run = |blocking: &Blocking| blocking.extents.last().copied().unwrap_or(1);
@@ -172,15 +244,25 @@ fn plan(
             Feed::Values(values) => {
                 elements * (costs::value(values.lanes) + if turned && values.along_depth { costs::TURN } else { 0.0 })
             }
-            Feed::Patches { along_windows, .. } => {
-                elements * costs::patch(run(if *along_windows { &columns } else { &depth }))
+            Feed::Patches { arrangement: Arrangement::Stage, lanes } => {
+                let stage = stage.as_ref().expect("an image has a stage");
+                let steps = contraction.window_steps();
+                (columns.n_blocks() * depth.n_blocks() * stage.len()) as f64 * costs::staged(*lanes, steps)
+            }
+            Feed::Patches { arrangement, .. } => {
+                let along = if *arrangement == Arrangement::Windows { &columns } else { &depth };
+                elements * costs::patch(run(along))
             }
         }
     };
-    let cycles = product_cycles(n_rows, n_columns, depth_len)
+    let n_sums = match (arrangement, &stage) {
+        (Arrangement::Stage, Some(stage)) => columns.n_blocks() * stage.span(&column_extents),
+        _ => n_columns,
+    };
+    let cycles = product_cycles(n_rows, n_sums, depth_len)
         + feed_cycles(&a, n_rows, false) * columns.n_blocks() as f64
         + feed_cycles(&b, n_columns, true) * rows.n_blocks() as f64;
-    Ok(Some(Plan { swapped, rows, columns, depth, a, b, stage, cycles: cycles * batches as f64 }))
+    Ok(Some(Plan { orientation, rows, columns, depth, a, b, stage, cycles: cycles * batches as f64 }))
 }
 
 /// Writes the kernel of a convolution to scratch, one row of contracted elements for each channel of the result.
@@ -284,18 +366,25 @@ fn main_kernel<'r>(
         (elements > 0).then(|| cx.scratch(name, DType::F32, elements as usize, Space::Local))
     };
     let (rows, columns, depth) = (plan.rows.len(), plan.columns.len(), plan.depth.len());
-    let acc = scratch(&mut cx, "acc", rows * columns).expect("a tile has elements");
-    let is_memory = |feed: &Feed| matches!(feed, Feed::Memory(_));
-    let a_panel = scratch(&mut cx, "a_panel", if is_memory(&plan.a) { 0 } else { rows * depth });
-    let b_panel = scratch(&mut cx, "b_panel", if is_memory(&plan.b) { 0 } else { depth * columns });
+    let (row_len, _) = plan.row_of_sums(contraction, &plan.columns.block_extents());
+    let acc = scratch(&mut cx, "acc", rows * row_len).expect("a tile has elements");
+    let has_panel =
+        |feed: &Feed| !matches!(feed, Feed::Memory(_) | Feed::Patches { arrangement: Arrangement::Stage, .. });
+    let a_panel = scratch(&mut cx, "a_panel", if has_panel(&plan.a) { rows * depth } else { 0 });
+    let b_panel = scratch(&mut cx, "b_panel", if has_panel(&plan.b) { depth * columns } else { 0 });
     let is_unturned = matches!(&plan.b, Feed::Values(values) if values.along_depth);
     let unturned = scratch(&mut cx, "unturned", if is_unturned { depth * columns } else { 0 });
     let is_patches = |feed: &Feed| matches!(feed, Feed::Patches { .. });
-    let stage = scratch(&mut cx, "stage", if is_patches(&plan.a) || is_patches(&plan.b) { plan.stage } else { 0 });
+    let stage = plan.stage.as_ref().filter(|_| is_patches(&plan.a) || is_patches(&plan.b));
+    let stage = stage.and_then(|stage| scratch(&mut cx, "stage", stage.len()));
     let ranges = contraction.ranges();
     let trace = epilogue.probe(planner, contraction, None)?;
     let row_axes = merge(&trace, &plan.rows.dims, &ranges);
-    let column_axes = merge(&trace, &plan.columns.dims, &ranges);
+    let column_axes = match plan.is_overlapping() {
+        // There are seams between rows of windows.
+        true => plan.columns.dims.iter().flat_map(|&dim| merge(&trace, &[dim], &ranges)).collect(),
+        false => merge(&trace, &plan.columns.dims, &ranges),
+    };
     let lanes = match column_axes.last().map(|axis| epilogue.probe(planner, contraction, Some(axis))) {
         Some(Ok(_)) => LANES,
         Some(Err(Stop::Scalar)) | None => 1,
@@ -318,9 +407,8 @@ fn main_kernel<'r>(
         lanes,
     };
     let (split, tasks) = tiles.emit(&mut cx, &row_parts, &column_parts)?;
-    let orientation = if plan.swapped { Orientation::SwappedStaged } else { Orientation::Staged };
-    let (tile_m, tile_n) = if plan.swapped { (columns, rows) } else { (rows, columns) };
-    let schedule = ContractionSchedule { orientation, tile_m, tile_n, tile_k: depth, tasks };
+    let (tile_m, tile_n) = if plan.is_swapped() { (columns, rows) } else { (rows, columns) };
+    let schedule = ContractionSchedule { orientation: plan.orientation, tile_m, tile_n, tile_k: depth, tasks };
     Ok(Built { cx, split, schedule: KernelSchedule::Contraction(schedule) })
 }
 
@@ -338,11 +426,11 @@ fn parts(contraction: &Contraction<'_>, plan: &Plan, planner: &Planner<'_>) -> (
         at(windows.0, taps.0) >= 0 && at(windows.0 + windows.1 - 1, taps.0 + taps.1 - 1) <= last
     };
     let (all_windows, all_taps) = ((0, phase.windows as u64), (0, phase.taps as u64));
-    let free = if plan.swapped { &plan.rows } else { &plan.columns };
+    let free = if plan.is_swapped() { &plan.rows } else { &plan.columns };
     let is_last = |blocking: &Blocking| blocking.cut + 1 == blocking.dims.len();
     let free_parts = free.parts(&|first, size| is_last(free) && !inside((first, size), all_taps));
     let depth_parts = plan.depth.parts(&|first, size| is_last(&plan.depth) && !inside(all_windows, (first, size)));
-    if plan.swapped {
+    if plan.is_swapped() {
         (free_parts, plain(&plan.columns), depth_parts)
     } else {
         (plain(&plan.rows), free_parts, depth_parts)
@@ -389,7 +477,8 @@ impl Tiles<'_> {
         let depth = &self.plan.depth;
         let is_whole = depth.n_outer() == 1 && self.depth_parts.len() == 1 && self.depth_parts[0].count == 1;
         if !is_whole {
-            cx.vector_loop(rows.len() * columns.len(), LANES, |cx, at| {
+            let (row_len, _) = self.plan.row_of_sums(self.contraction, &columns.extents);
+            cx.vector_loop(rows.len() * row_len, LANES, |cx, at| {
                 let zero = cx.b.const_i64(Ty::F32, cx.lanes, 0);
                 cx.b.store(self.acc, at, 1, cx.active, zero);
                 Ok(())
@@ -408,10 +497,11 @@ impl Tiles<'_> {
     }
 
     fn product(&self, cx: &mut Cx<'_>, rows: &Block, columns: &Block, depth: &Block, accumulate: bool) -> Eval {
-        let (a_side, b_side) = if self.plan.swapped { (Side::Rhs, Side::Lhs) } else { (Side::Lhs, Side::Rhs) };
+        let (a_side, b_side) = if self.plan.is_swapped() { (Side::Rhs, Side::Lhs) } else { (Side::Lhs, Side::Rhs) };
         let a = self.operand(cx, &self.plan.a, a_side, self.a_panel, rows, depth, false)?;
         let b = self.operand(cx, &self.plan.b, b_side, self.b_panel, columns, depth, true)?;
         debug_assert!(b.free == 1, "columns of the right operand are side by side");
+        let (row_len, _) = self.plan.row_of_sums(self.contraction, &columns.extents);
         cx.b.push(Stmt::Matmul(TileMatmul {
             a: a.buffer,
             a_index: a.index,
@@ -420,11 +510,12 @@ impl Tiles<'_> {
             b: b.buffer,
             b_index: b.index,
             b_k_stride: b.depth,
+            b_taps: b.taps,
             acc: self.acc,
             acc_index: Index::constant(0),
-            acc_row_stride: columns.len() as i64,
+            acc_row_stride: row_len as i64,
             m: rows.len() as u32,
-            n: columns.len() as u32,
+            n: row_len as u32,
             k: depth.len(),
             accumulate,
         }));
@@ -443,25 +534,30 @@ impl Tiles<'_> {
         depth: &Block,
         is_right: bool,
     ) -> Eval<Operand> {
-        let panel = || panel.expect("there is a panel for what is not read in place");
+        let in_panel = || panel.expect("there is a panel for what is not read in place");
         match feed {
             Feed::Memory(memory) => Ok(memory.operand(cx, free, depth)),
             Feed::Turned(memory) => {
                 let operand = memory.operand(cx, free, depth);
-                Ok(turn(cx, &operand, panel(), free.len(), depth.len()))
+                Ok(turn(cx, &operand, in_panel(), free.len(), depth.len()))
             }
             Feed::Values(values) if is_right && values.along_depth => {
                 let unturned = self.unturned.expect("there is scratch for what is turned");
                 let operand = values.pack(cx, self.contraction, side, unturned, free, depth)?;
-                Ok(turn(cx, &operand, panel(), free.len(), depth.len()))
+                Ok(turn(cx, &operand, in_panel(), free.len(), depth.len()))
             }
-            Feed::Values(values) => values.pack(cx, self.contraction, side, panel(), free, depth),
-            &Feed::Patches { along_windows, lanes } => {
+            Feed::Values(values) => values.pack(cx, self.contraction, side, in_panel(), free, depth),
+            &Feed::Patches { arrangement, lanes } => {
                 let stage = self.stage.expect("patches have a stage");
-                let patches = Patches { contraction: self.contraction, stage, panel: panel(), along_windows, lanes };
-                let buffer = patches.lay_out(cx, free, depth)?;
-                let (free, depth) = if along_windows { (1, free.len() as i64) } else { (depth.len() as i64, 1) };
-                Ok(Operand { buffer, index: Index::constant(0), free, depth })
+                let panel = panel.filter(|_| arrangement != Arrangement::Stage);
+                let patches = Patches { contraction: self.contraction, stage, panel, arrangement, lanes };
+                let (buffer, stage) = patches.lay_out(cx, free, depth)?;
+                let (free, along, taps) = match arrangement {
+                    Arrangement::Stage => (1, stage.channel_stride(), stage.taps(&depth.extents)),
+                    Arrangement::Windows => (1, free.len() as i64, vec![0]),
+                    Arrangement::Taps => (depth.len() as i64, 1, vec![0]),
+                };
+                Ok(Operand { buffer, index: Index::constant(0), free, depth: along, taps })
             }
         }
     }
@@ -469,8 +565,14 @@ impl Tiles<'_> {
     /// Evaluates the consumers on a tile of finished sums.
     fn consume(&self, cx: &mut Cx<'_>, rows: &Block, columns: &Block) -> Eval {
         let dtype = cx.region.dtype(self.contraction.dot);
-        let (row_runs, column_runs) = (rows.runs(&self.row_axes), columns.runs(&self.column_axes));
-        let width = columns.len() as i64;
+        let (row_runs, mut column_runs) = (rows.runs(&self.row_axes), columns.runs(&self.column_axes));
+        let (width, strides) = self.plan.row_of_sums(self.contraction, &columns.extents);
+        let width = width as i64;
+        for run in &mut column_runs {
+            let innermost = run.axis.dims.last().expect("an axis has a dimension");
+            let at = columns.dims.iter().position(|dim| dim == innermost).expect("an axis of the block");
+            run.stride = strides[at];
+        }
         cx.scoped(|cx| {
             walk(cx, &row_runs, &Index::default(), &mut |cx, row| {
                 if column_runs.len() <= 1 {
@@ -481,11 +583,13 @@ impl Tiles<'_> {
                     let index = Index::default().plus_scaled(row, width).plus_scaled(column, 1);
                     let source = match dtype {
                         DType::F32 => {
-                            let lane_stride = i64::from(cx.lanes != 1);
+                            let along = column_runs.last().map_or(1, |run| run.stride);
+                            let lane_stride = if cx.lanes == 1 { 0 } else { along };
                             Source::Place { coords, buffer: self.acc, index, lane_stride }
                         }
                         _ => {
-                            let sum = cx.b.load(self.acc, index, 1, cx.lanes, cx.active);
+                            let along = column_runs.last().map_or(1, |run| run.stride);
+                            let sum = cx.b.load(self.acc, index, along, cx.lanes, cx.active);
                             Source::Reg { coords, reg: cx.b.narrow(dtype, sum) }
                         }
                     };

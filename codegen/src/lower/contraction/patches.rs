@@ -2,9 +2,15 @@
 //!
 //! What a block of windows sees of a block of channels is first *staged*: copied once, converted and padded with zeros,
 //! into scratch of the thread. Every element is read from memory once for all taps, and borders, conversions and views
-//! cost nothing afterwards. Then the *panel* is laid out from the stage, where the elements that a tap meets in
-//! consecutive windows (or a window's in consecutive taps) lie side by side: along the last dimension, elements in
-//! steps of the windows (of the taps) are staged together. So a panel is made of contiguous copies whatever the strides.
+//! cost nothing afterwards. From there on there are two ways ([`Arrangement`]):
+//!
+//! - The windows are multiplied where they overlap in the stage. Elements in steps of the windows are staged together
+//!   along every dimension, so that the elements which one tap meets in consecutive windows lie side by side, row after
+//!   row, and each tap is an offset. Between two rows of windows lie elements that belong to no window (a *seam*: the halo of
+//!   the windows' rows); sums are computed there too, and not used.
+//! - A *panel* is laid out from the stage, where the elements that a tap meets in consecutive windows (or a window's in
+//!   consecutive taps) lie side by side: along the last dimension, elements in steps of the windows (of the taps) are
+//!   staged together. So a panel is made of contiguous copies whatever the strides.
 
 use super::super::affine::Affine;
 use super::super::cx::{Cx, Eval};
@@ -18,6 +24,17 @@ use nnc_ir::ops::CompareDir;
 /// Most groups that elements of a row are dealt to: each has its own code.
 const MAX_DEALT: i64 = 32;
 
+/// What lies side by side where a tile product reads the image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrangement {
+    /// In the stage itself: consecutive windows of a tap.
+    Stage,
+    /// In a panel: consecutive windows of a tap.
+    Windows,
+    /// In a panel: consecutive taps of a window.
+    Taps,
+}
+
 /// One spatial dimension of a stage: elements `start + i * unit`, `i < len`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StageDim {
@@ -27,6 +44,29 @@ struct StageDim {
     /// Staged elements from one window to the next, and from one tap to the next.
     by_window: i64,
     by_tap: i64,
+    /// Element `i` is number `i / dealt` of group `i % dealt`, and a group has room for `pitch`.
+    dealt: i64,
+    pitch: i64,
+    /// Whether the room is filled even where `len` has ended: a seam lies there.
+    is_filled: bool,
+    /// Distances between groups and between the elements of one.
+    group_stride: i64,
+    stride: i64,
+}
+
+impl StageDim {
+    /// Where element `i` lies.
+    fn offset(&self, i: i64) -> i64 {
+        i % self.dealt * self.group_stride + i / self.dealt * self.stride
+    }
+
+    /// Elements of a group that are staged.
+    fn in_group(&self, group: i64) -> i64 {
+        if self.is_filled {
+            return self.pitch;
+        }
+        (self.len - group).max(0).unsigned_abs().div_ceil(self.dealt as u64) as i64
+    }
 }
 
 /// Sizes of a stage.
@@ -34,10 +74,10 @@ struct StageDim {
 pub(super) struct Stage {
     images: i64,
     channels: i64,
+    image_stride: i64,
+    channel_stride: i64,
     dims: Vec<StageDim>,
-    /// Along the last dimension element `i` lies at `(i % dealt) * pitch + i / dealt`.
-    dealt: i64,
-    pitch: i64,
+    len: i64,
 }
 
 fn gcd(lhs: i64, rhs: i64) -> i64 {
@@ -46,46 +86,89 @@ fn gcd(lhs: i64, rhs: i64) -> i64 {
 
 impl Stage {
     /// The stage of a block of `windows` (batch first) and `taps` (channel first), or `None` if its elements would be
-    /// dealt to too many groups; with `along_windows` panels have consecutive windows side by side, else taps.
-    pub(super) fn new(phases: &Windows, windows: &[u64], taps: &[u64], along_windows: bool) -> Option<Self> {
-        let dims: Vec<StageDim> = phases
-            .phases
-            .iter()
-            .zip(windows[1..].iter().zip(&taps[1..]))
-            .map(|(phase, (&windows, &taps))| {
+    /// dealt to too many groups.
+    pub(super) fn new(phases: &Windows, windows: &[u64], taps: &[u64], arrangement: Arrangement) -> Option<Self> {
+        let n_dims = phases.phases.len();
+        let blocks = phases.phases.iter().zip(windows[1..].iter().zip(&taps[1..])).enumerate();
+        let mut dims: Vec<StageDim> = blocks
+            .map(|(dim, (phase, (&windows, &taps)))| {
                 let by_window = if windows > 1 { phase.by_window } else { 0 };
                 let by_tap = if taps > 1 { phase.by_tap } else { 0 };
                 let unit = gcd(by_window, by_tap).max(1);
                 let reach = (windows as i64 - 1) * by_window + (taps as i64 - 1) * by_tap;
-                StageDim { unit, len: reach / unit + 1, by_window: by_window / unit, by_tap: by_tap / unit }
+                let (len, by_window, by_tap) = (reach / unit + 1, by_window / unit, by_tap / unit);
+                let step = match arrangement {
+                    Arrangement::Stage => by_window,
+                    Arrangement::Windows if dim + 1 == n_dims => by_window,
+                    Arrangement::Taps if dim + 1 == n_dims => by_tap,
+                    Arrangement::Windows | Arrangement::Taps => 1,
+                };
+                let dealt = step.max(1);
+                let pitch = (len as u64).div_ceil(dealt as u64) as i64;
+                StageDim { unit, len, by_window, by_tap, dealt, pitch, is_filled: false, group_stride: 0, stride: 0 }
             })
             .collect();
-        let last = dims.last()?;
-        let dealt = if along_windows { last.by_window } else { last.by_tap }.max(1);
-        let pitch = (last.len as u64).div_ceil(dealt as u64) as i64;
-        (dealt <= MAX_DEALT).then_some(Self { images: windows[0] as i64, channels: taps[0] as i64, dims, dealt, pitch })
-    }
-
-    /// Elements of a row: one of all but the last dimension.
-    fn row(&self) -> i64 {
-        self.dealt * self.pitch
+        if dims.iter().map(|dim| dim.dealt).product::<i64>() > MAX_DEALT {
+            return None;
+        }
+        let (images, channels) = (windows[0] as i64, taps[0] as i64);
+        if arrangement == Arrangement::Stage {
+            let mut is_repeated = images > 1;
+            for (dim, &windows) in dims.iter_mut().zip(&windows[1..]) {
+                dim.is_filled = is_repeated;
+                is_repeated |= windows > 1;
+            }
+        }
+        // From the inside out. Where windows are read in the stage, the elements of a tap lie together.
+        let mut len = 1;
+        for dim in dims.iter_mut().rev() {
+            (dim.stride, dim.group_stride) = (len, len * dim.pitch);
+            len *= dim.pitch * if arrangement == Arrangement::Stage { 1 } else { dim.dealt };
+        }
+        let (image_stride, channel_stride);
+        if arrangement == Arrangement::Stage {
+            for dim in dims.iter_mut().rev() {
+                dim.group_stride = len;
+                len *= dim.dealt;
+            }
+            (image_stride, channel_stride) = (len, len * images);
+            len *= images * channels;
+        } else {
+            (channel_stride, image_stride) = (len, len * channels);
+            len *= images * channels;
+        }
+        Some(Self { images, channels, image_stride, channel_stride, dims, len })
     }
 
     /// Number of elements.
     pub(super) fn len(&self) -> u64 {
-        let rows: i64 = self.dims[..self.dims.len() - 1].iter().map(|dim| dim.len).product();
-        (self.images * self.channels * rows * self.row()) as u64
+        self.len as u64
     }
 
-    /// Strides of images, channels, and the dimensions but the last.
-    fn strides(&self) -> Vec<i64> {
-        let mut strides = vec![self.row()];
-        for dim in self.dims[..self.dims.len() - 1].iter().rev() {
-            strides.push(strides[strides.len() - 1] * dim.len);
+    /// Distance between channels.
+    pub(super) fn channel_stride(&self) -> i64 {
+        self.channel_stride
+    }
+
+    /// Where the taps lie, in row-major order.
+    pub(super) fn taps(&self, taps: &[u64]) -> Vec<i64> {
+        let mut offsets = vec![0];
+        for (dim, &taps) in self.dims.iter().zip(&taps[1..]) {
+            let along = |from: i64| (0..taps as i64).map(move |tap| from + dim.offset(tap * dim.by_tap));
+            offsets = offsets.into_iter().flat_map(along).collect();
         }
-        strides.push(strides[strides.len() - 1] * self.channels);
-        strides.reverse();
-        strides
+        offsets
+    }
+
+    /// Where windows are read in the stage: distances between them (batch first).
+    pub(super) fn window_strides(&self) -> Vec<i64> {
+        [self.image_stride].into_iter().chain(self.dims.iter().map(|dim| dim.stride)).collect()
+    }
+
+    /// Where windows are read in the stage: elements from the first window of a block to the last, seams included.
+    pub(super) fn span(&self, windows: &[u64]) -> u64 {
+        let reach = windows.iter().zip(self.window_strides()).map(|(&windows, stride)| (windows - 1) * stride as u64);
+        reach.sum::<u64>() + 1
     }
 
     /// Whether the stage is the panel already: one image, one tap, and whole rows.
@@ -98,11 +181,21 @@ impl Stage {
 pub(super) struct Patches<'a> {
     pub(super) contraction: &'a Contraction<'a>,
     pub(super) stage: BufferId,
-    pub(super) panel: BufferId,
-    /// Whether consecutive windows lie side by side; else taps do.
-    pub(super) along_windows: bool,
+    /// Where a panel is laid out.
+    pub(super) panel: Option<BufferId>,
+    pub(super) arrangement: Arrangement,
     /// Lanes in which rows of the image are copied.
     pub(super) lanes: u16,
+}
+
+impl Contraction<'_> {
+    /// Elements from one window to the next along the last dimension.
+    pub(super) fn window_steps(&self) -> i64 {
+        match &self.form {
+            Form::Convolution(windows) => windows.phases.last().map_or(1, |phase| phase.by_window),
+            Form::Dot(_) => 1,
+        }
+    }
 }
 
 impl Patches<'_> {
@@ -111,19 +204,22 @@ impl Patches<'_> {
         windows
     }
 
-    /// Lays out the panel of a block of windows and a block of taps, and gives the buffer it is in. Its rows are taps
-    /// (or windows), its columns, contiguous, windows (or taps).
-    pub(super) fn lay_out(&self, cx: &mut Cx<'_>, windows: &Block, taps: &Block) -> Eval<BufferId> {
+    /// Stages what a block of windows and a block of taps meet, lays out the panel if there is to be one, and gives the
+    /// buffer that the tile product reads. Rows of a panel are taps (or windows), its columns, contiguous, windows (or
+    /// taps).
+    pub(super) fn lay_out(&self, cx: &mut Cx<'_>, windows: &Block, taps: &Block) -> Eval<(BufferId, Stage)> {
         let phases = self.windows();
-        let stage =
-            Stage::new(phases, &windows.extents, &taps.extents, self.along_windows).expect("checked for blocks");
+        let stage = Stage::new(phases, &windows.extents, &taps.extents, self.arrangement).expect("checked for blocks");
         let group = cx.resolve(&cx.coord(GROUP)).0;
         cx.scoped(|cx| self.fill(cx, &stage, &group, windows, taps))?;
-        if self.along_windows && stage.is_panel(&windows.extents, &taps.extents) {
-            return Ok(self.stage);
+        let is_panel = || stage.is_panel(&windows.extents, &taps.extents);
+        match self.panel {
+            Some(panel) if self.arrangement != Arrangement::Windows || !is_panel() => {
+                self.copy(cx, &stage, panel, windows, taps)?;
+                Ok((panel, stage))
+            }
+            _ => Ok((self.stage, stage)),
         }
-        self.copy(cx, &stage, windows, taps)?;
-        Ok(self.panel)
     }
 
     /// Copies what the blocks see of the image to the stage.
@@ -142,79 +238,86 @@ impl Patches<'_> {
                 (start.plus_scaled(tap, phase.by_tap), at(window.0, tap_range.0), at(window.1, tap_range.1))
             })
             .collect();
-        let strides = stage.strides();
         let image = windows.starts[0].clone();
         let channel = taps.starts[0].clone().plus_scaled(group, phases.inputs as i64);
         cx.for_loop(stage.images as u64, LoopKind::Serial, |cx, image_at| {
             cx.bind(0, image.plus_scaled(&image_at, 1), 0);
             cx.for_loop(stage.channels as u64, LoopKind::Serial, |cx, channel_at| {
                 cx.bind(1, channel.plus_scaled(&channel_at, 1), 0);
-                let to = Index::default().plus_scaled(&image_at, strides[0]).plus_scaled(&channel_at, strides[1]);
-                self.fill_rows(cx, stage, &spots, &strides[2..], 0, &to, None)
+                let to = Index::default().plus_scaled(&image_at, stage.image_stride);
+                let to = to.plus_scaled(&channel_at, stage.channel_stride);
+                self.fill_rows(cx, stage, &spots, 0, &to, None)
             })
         })
     }
 
     /// Rows of the dimensions from `dim` on; `inside` is the condition under which the image has them.
-    #[allow(clippy::too_many_arguments)]
     fn fill_rows(
         &self,
         cx: &mut Cx<'_>,
         stage: &Stage,
         spots: &[(Index, i64, i64)],
-        strides: &[i64],
         dim: usize,
         to: &Index,
         inside: Option<Reg>,
     ) -> Eval {
-        let StageDim { unit, len, .. } = stage.dims[dim];
+        let this = &stage.dims[dim];
         let (start, low, high) = &spots[dim];
         let last = cx.region.shape(self.contraction.rhs)[2 + dim] as i64 - 1;
         if dim + 1 == stage.dims.len() {
             let Some(inside) = inside else { return self.fill_row(cx, stage, start, *low, last, to) };
             let outside = cx.b.unary(crate::kernel::UnOp::Not, inside);
             cx.if_then(inside, |cx| self.fill_row(cx, stage, start, *low, last, to))?;
-            return cx.if_then(outside, |cx| zero(cx, self.stage, to, stage.row()));
+            return cx.if_then(outside, |cx| {
+                let group = |group: i64| to.clone().plus_const(group * this.group_stride);
+                (0..this.dealt).try_for_each(|at| zero(cx, self.stage, &group(at), this.pitch))
+            });
         }
-        let always = *low >= 0 && high + unit * (len - 1) <= last;
-        cx.for_loop(len as u64, LoopKind::Serial, |cx, at| {
-            let position = start.clone().plus_scaled(&at, unit);
-            let to = to.clone().plus_scaled(&at, strides[dim]);
-            cx.bind(2 + dim, position.clone(), 0);
-            if always {
-                return self.fill_rows(cx, stage, spots, strides, dim + 1, &to, inside);
-            }
-            let position = cx.index_reg(&position);
-            let mut condition = inside;
-            for (dir, bound) in [(CompareDir::Ge, 0), (CompareDir::Le, last)] {
-                let bound = cx.b.const_i64(Ty::I64, 1, bound);
-                let holds = cx.b.compare(dir, position, bound);
-                condition = Some(match condition {
-                    Some(others) => cx.b.binary(BinOp::And, others, holds),
-                    None => holds,
-                });
-            }
-            self.fill_rows(cx, stage, spots, strides, dim + 1, &to, condition)
-        })
+        let end = if this.is_filled { this.dealt * this.pitch } else { this.len };
+        let always = *low >= 0 && high + this.unit * (end - 1) <= last;
+        for group in 0..this.dealt {
+            let (start, to) = (start.clone().plus_const(group * this.unit), to.clone());
+            let to = to.plus_const(group * this.group_stride);
+            cx.for_loop(this.in_group(group) as u64, LoopKind::Serial, |cx, at| {
+                let position = start.plus_scaled(&at, this.dealt * this.unit);
+                let to = to.plus_scaled(&at, this.stride);
+                cx.bind(2 + dim, position.clone(), 0);
+                if always {
+                    return self.fill_rows(cx, stage, spots, dim + 1, &to, inside);
+                }
+                let position = cx.index_reg(&position);
+                let mut condition = inside;
+                for (dir, bound) in [(CompareDir::Ge, 0), (CompareDir::Le, last)] {
+                    let bound = cx.b.const_i64(Ty::I64, 1, bound);
+                    let holds = cx.b.compare(dir, position, bound);
+                    condition = Some(match condition {
+                        Some(others) => cx.b.binary(BinOp::And, others, holds),
+                        None => holds,
+                    });
+                }
+                self.fill_rows(cx, stage, spots, dim + 1, &to, condition)
+            })?;
+        }
+        Ok(())
     }
 
     /// One row; `low` is the least value of `start`, and its only one unless the image has all of the row.
     fn fill_row(&self, cx: &mut Cx<'_>, stage: &Stage, start: &Index, low: i64, last: i64, to: &Index) -> Eval {
         let dim = 1 + stage.dims.len();
-        let StageDim { unit, len, .. } = stage.dims[dim - 2];
+        let StageDim { unit, len, dealt, pitch, group_stride, .. } = stage.dims[dim - 2];
         // The staged elements that exist.
         let first = (-low).max(0).unsigned_abs().div_ceil(unit as u64) as i64;
         let end = if start.as_const().is_some() { ((last - low).div_euclid(unit) + 1).clamp(0, len) } else { len };
         let first = if start.as_const().is_some() { first.min(end) } else { 0 };
-        for group in 0..stage.dealt {
-            let number = |i: i64| (i - group).max(0).unsigned_abs().div_ceil(stage.dealt as u64) as i64;
-            let (first, end, all) = (number(first), number(end), stage.pitch);
-            let to = to.clone().plus_const(group * stage.pitch);
+        for group in 0..dealt {
+            let number = |i: i64| (i - group).max(0).unsigned_abs().div_ceil(dealt as u64) as i64;
+            let (first, end) = (number(first), number(end));
+            let to = to.clone().plus_const(group * group_stride);
             zero(cx, self.stage, &to, first)?;
-            zero(cx, self.stage, &to.clone().plus_const(end), all - end)?;
-            let from = start.clone().plus_const(unit * (group + stage.dealt * first));
+            zero(cx, self.stage, &to.clone().plus_const(end), pitch - end)?;
+            let from = start.clone().plus_const(unit * (group + dealt * first));
             cx.vector_loop((end - first) as u64, self.lanes, |cx, at| {
-                let step = unit * stage.dealt;
+                let step = unit * dealt;
                 cx.bind(dim, from.clone().plus_scaled(&at, step), if self.lanes == 1 { 0 } else { step });
                 let coords: Vec<Affine> = (0..=dim).map(|dim| cx.coord(dim)).collect();
                 let seen = cx.trace.loads.len();
@@ -230,26 +333,25 @@ impl Patches<'_> {
     }
 
     /// Lays the panel out from the stage.
-    fn copy(&self, cx: &mut Cx<'_>, stage: &Stage, windows: &Block, taps: &Block) -> Eval {
-        let strides = stage.strides();
+    fn copy(&self, cx: &mut Cx<'_>, stage: &Stage, panel: BufferId, windows: &Block, taps: &Block) -> Eval {
         let n_dims = stage.dims.len();
         // Strides in the stage of windows (image first) and taps (channel first), but for the last dimension.
         let along = |first: i64, by: fn(&StageDim) -> i64| {
-            let inner = stage.dims[..n_dims - 1].iter().zip(&strides[2..]).map(|(dim, &stride)| by(dim) * stride);
+            let inner = stage.dims[..n_dims - 1].iter().map(|dim| by(dim) * dim.stride);
             [first].into_iter().chain(inner).collect::<Vec<i64>>()
         };
         let (window_strides, tap_strides) =
-            (along(strides[0], |dim| dim.by_window), along(strides[1], |dim| dim.by_tap));
+            (along(stage.image_stride, |dim| dim.by_window), along(stage.channel_stride, |dim| dim.by_tap));
         let last = &stage.dims[n_dims - 1];
-        let (rows, row_strides, row_step, columns, column_strides) = match self.along_windows {
-            true => (taps, &tap_strides, last.by_tap, windows, &window_strides),
-            false => (windows, &window_strides, last.by_window, taps, &tap_strides),
+        let (rows, row_strides, row_step, columns, column_strides) = match self.arrangement {
+            Arrangement::Stage | Arrangement::Windows => (taps, &tap_strides, last.by_tap, windows, &window_strides),
+            Arrangement::Taps => (windows, &window_strides, last.by_window, taps, &tap_strides),
         };
         let width = columns.len() as i64;
         let (row_len, column_len) = (rows.extents[n_dims], columns.extents[n_dims]);
         nest(cx, &rows.extents[..n_dims], row_strides, &Index::default(), &Index::default(), &mut |cx, from, row| {
             // Along the last dimension a step of the rows may lead to another group of the stage.
-            let steady = row_step % stage.dealt == 0;
+            let steady = row_step % last.dealt == 0;
             let one = |cx: &mut Cx<'_>, shift: Index, at: &Index| {
                 let row = Index::default().plus_scaled(row, row_len as i64).plus_scaled(at, 1);
                 let from = from.clone().plus_scaled(&shift, 1);
@@ -259,21 +361,18 @@ impl Patches<'_> {
                     short_vector_loop(cx, column_len, |cx, at| {
                         let from = from.clone().plus_scaled(&at, 1);
                         let reg = cx.b.load(self.stage, from, 1, cx.lanes, cx.active);
-                        cx.b.store(self.panel, to.clone().plus_scaled(&at, 1), 1, cx.active, reg);
+                        cx.b.store(panel, to.clone().plus_scaled(&at, 1), 1, cx.active, reg);
                         Ok(())
                     })
                 })
             };
             if steady {
                 return cx.for_loop(row_len, short(row_len), |cx, at| {
-                    one(cx, Index::default().plus_scaled(&at, row_step / stage.dealt), &at)
+                    one(cx, Index::default().plus_scaled(&at, row_step / last.dealt), &at)
                 });
             }
-            (0..row_len as i64).try_for_each(|at| {
-                let element = at * row_step;
-                let shift = element % stage.dealt * stage.pitch + element / stage.dealt;
-                one(cx, Index::constant(shift), &Index::constant(at))
-            })
+            (0..row_len as i64)
+                .try_for_each(|at| one(cx, Index::constant(last.offset(at * row_step)), &Index::constant(at)))
         })
     }
 }

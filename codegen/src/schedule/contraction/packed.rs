@@ -5,18 +5,31 @@ use super::super::ContractionSchedule;
 /// Most elements of a tile of sums.
 pub(crate) const MAX_SUMS: u64 = 16 * 1024;
 
+/// Most sums of a tile whose operands are read where they lie: a part of the L1 cache.
+pub(crate) const MAX_NEAR_SUMS: u64 = 8 * 1024;
+
+/// Most contracted elements of such a tile.
+pub(crate) const MAX_DEPTH: u64 = 1024;
+
 /// Most elements of a panel, and of a stage: they lie on the stack.
 pub(crate) const MAX_PANEL: u64 = 32 * 1024;
 
 /// Cycles an element to turn a matrix.
 pub(crate) const TURN: f64 = 0.8;
 
-/// Most rows, columns and contracted elements of a tile.
+/// Most taps of a window that is multiplied where it lies: each has its own code.
+const MAX_TAPS: u64 = 50;
+
+/// Most elements of a stage that tile products of few rows read: with the sums, a part of the L1 cache.
+const MAX_NEAR_STAGE: u64 = 6 * 1024;
+
+/// Most rows, columns and contracted elements of a tile, and most elements of a stage.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) rows: u64,
     pub(crate) columns: u64,
     pub(crate) depth: u64,
+    pub(crate) stage: u64,
 }
 
 impl Limits {
@@ -25,10 +38,20 @@ impl Limits {
         match given {
             Some(given) => {
                 let (rows, columns) = if swapped { (given.tile_n, given.tile_m) } else { (given.tile_m, given.tile_n) };
-                Self { rows: rows.clamp(1, 1024), columns: columns.clamp(1, 512), depth: given.tile_k.max(1) }
+                let (rows, columns) = (rows.clamp(1, 1024), columns.clamp(1, 512));
+                Self { rows, columns, depth: given.tile_k.max(1), stage: MAX_PANEL }
             }
-            None => Self { rows: 512, columns: 160, depth: 512 },
+            None => Self { rows: 512, columns: 160, depth: 512, stage: MAX_PANEL },
         }
+    }
+
+    /// Limits where windows of so many taps are multiplied in the stage, to so many channels of a group; `None` if that
+    /// is no way to do it. The fewer rows a product has, the longer they may be, and the nearer the stage must be.
+    pub(crate) fn overlapping(outputs: u64, taps: u64) -> Option<Self> {
+        let rows = outputs.clamp(1, 64);
+        let stage = if outputs < 8 { MAX_NEAR_STAGE } else { MAX_PANEL };
+        let columns = (MAX_SUMS / rows).clamp(256, 4096);
+        (taps <= MAX_TAPS).then_some(Self { rows, columns, depth: u64::MAX, stage })
     }
 }
 
@@ -46,4 +69,9 @@ pub(crate) fn value(lanes: u16) -> f64 {
 /// Cycles an element of a panel of patches whose rows are copied in runs of `run` elements.
 pub(crate) fn patch(run: u64) -> f64 {
     (4.0 + 1.5 * run.div_ceil(16) as f64) / run as f64
+}
+
+/// Cycles an element of a stage that windows in steps of `steps` along the last dimension are multiplied in.
+pub(crate) fn staged(lanes: u16, steps: i64) -> f64 {
+    if lanes == 1 || steps > 1 { 1.0 } else { 0.2 }
 }

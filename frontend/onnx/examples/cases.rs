@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nnc_ir::{Bindings, DType, TensorData, interp};
+use nnc_onnx::proto::ModelProto;
 use nnc_onnx::{ImportError, Options, crop, import, read_tensor};
+use prost::Message;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
@@ -59,6 +61,14 @@ fn tensors(set: &Path, what: &str) -> Result<Vec<(String, TensorData)>, String> 
     }
 }
 
+/// What the model calls its inputs; some cases do not name their values.
+fn input_names(model: &Path) -> Result<Vec<String>, String> {
+    let bytes = std::fs::read(model).map_err(|error| error.to_string())?;
+    let graph = ModelProto::decode(&*bytes).map_err(|error| error.to_string())?.graph.unwrap_or_default();
+    let is_constant = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
+    Ok(graph.input.iter().map(|info| info.name().to_string()).filter(|name| !is_constant(name)).collect())
+}
+
 fn run(case: &Path) -> Result<String, String> {
     let model = case.join("model.onnx");
     let mut note = String::new();
@@ -67,7 +77,10 @@ fn run(case: &Path) -> Result<String, String> {
         if !set.exists() {
             break;
         }
-        let inputs = tensors(&set, "input")?;
+        let mut inputs = tensors(&set, "input")?;
+        for ((name, _), own) in inputs.iter_mut().zip(input_names(&model)?) {
+            *name = own;
+        }
         let expected = tensors(&set, "output")?;
         let mut options = Options {
             shapes: inputs.iter().map(|(name, data)| (name.clone(), data.shape.clone())).collect(),

@@ -47,11 +47,6 @@ pub fn einsum<T: ToTensor>(equation: &str, operands: &[T]) -> Tensor {
         (letters, tensor) = contract(&letters, &tensor, rhs_letters, rhs, &wanted);
     }
     (letters, tensor) = sum_out(letters, &tensor, &output);
-    // What every operand has with extent 1 was left out of all terms.
-    for letter in output.iter().filter(|letter| !letters.contains(letter)).copied().collect::<Vec<_>>() {
-        letters.insert(0, letter);
-        tensor = tensor.unsqueeze(0);
-    }
     let permutation: Vec<usize> = output
         .iter()
         .map(|letter| letters.iter().position(|other| other == letter).expect("every letter of the result is there"))

@@ -6,9 +6,9 @@
 use nnc_frontend::Tensor;
 use nnc_frontend::functional;
 use nnc_frontend::tensor::where_;
-use nnc_ir::DType;
+use nnc_ir::{DType, Dim};
 
-use super::{Entry, Outcome, one, op};
+use super::{Entry, Outcome, one, op, op_range};
 use crate::cx::Cx;
 
 pub(super) const OPS: &[Entry] = &[
@@ -19,6 +19,13 @@ pub(super) const OPS: &[Entry] = &[
     op("HardSwish", 14.., hard_swish),
     op("LeakyRelu", 1.., leaky_relu),
     op("Mish", 18.., mish),
+    op_range("PRelu", 1..=6, |cx| {
+        let (x, slope) = (cx.input(0)?, cx.input(1)?);
+        // One slope a channel, or one for all.
+        let channels = vec![Dim::from(1); x.rank().saturating_sub(2)];
+        let slope = slope.reshape([vec![slope.numel()], channels].concat());
+        one(where_(&x.lt(0), slope * &x, &x))
+    }),
     op("PRelu", 7.., prelu),
     op("Relu", 1.., relu),
     op("Selu", 1.., selu),

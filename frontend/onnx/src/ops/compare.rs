@@ -10,15 +10,15 @@ use super::{Entry, Outcome, ints, one, op};
 use crate::cx::Cx;
 
 pub(super) const OPS: &[Entry] = &[
-    op("And", 7.., |cx| logic(cx, |x, y| x.logical_and(y))),
-    op("Equal", 7.., |cx| compare(cx, Ordering::is_eq, |x, y| x.eq(y))),
-    op("Greater", 7.., |cx| compare(cx, Ordering::is_gt, |x, y| x.gt(y))),
+    op("And", 1.., |cx| logic(cx, |x, y| x.logical_and(y))),
+    op("Equal", 1.., |cx| compare(cx, Ordering::is_eq, |x, y| x.eq(y))),
+    op("Greater", 1.., |cx| compare(cx, Ordering::is_gt, |x, y| x.gt(y))),
     op("GreaterOrEqual", 12.., |cx| compare(cx, Ordering::is_ge, |x, y| x.ge(y))),
-    op("Less", 7.., |cx| compare(cx, Ordering::is_lt, |x, y| x.lt(y))),
+    op("Less", 1.., |cx| compare(cx, Ordering::is_lt, |x, y| x.lt(y))),
     op("LessOrEqual", 12.., |cx| compare(cx, Ordering::is_le, |x, y| x.le(y))),
     op("Not", 1.., |cx| one(!cx.input(0)?)),
-    op("Or", 7.., |cx| logic(cx, |x, y| x.logical_or(y))),
-    op("Xor", 7.., |cx| logic(cx, |x, y| x.logical_xor(y))),
+    op("Or", 1.., |cx| logic(cx, |x, y| x.logical_or(y))),
+    op("Xor", 1.., |cx| logic(cx, |x, y| x.logical_xor(y))),
 ];
 
 fn compare(cx: &Cx<'_>, holds: fn(Ordering) -> bool, f: fn(&Tensor, &Tensor) -> Tensor) -> Outcome {

@@ -2,7 +2,7 @@
 
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
-use nnc_ir::DType;
+use nnc_ir::{DType, Dim};
 
 use super::{Entry, Outcome, ints, one, op, op_range};
 use crate::cx::Cx;
@@ -13,7 +13,7 @@ pub(super) const OPS: &[Entry] = &[
     op("Abs", 1.., |cx| rounding(cx, Tensor::abs)),
     op("Acos", 7.., |cx| unary(cx, Tensor::acos)),
     op("Acosh", 9.., |cx| unary(cx, Tensor::acosh)),
-    op("Add", 7.., |cx| binary(cx, ShapeInt::add, |x, y| x + y)),
+    op("Add", 1.., |cx| binary(cx, ShapeInt::add, |x, y| x + y)),
     op("Asin", 7.., |cx| unary(cx, Tensor::asin)),
     op("Asinh", 9.., |cx| unary(cx, Tensor::asinh)),
     op("Atan", 7.., |cx| unary(cx, Tensor::atan)),
@@ -23,7 +23,7 @@ pub(super) const OPS: &[Entry] = &[
     op("Clip", 11.., clip),
     op("Cos", 7.., |cx| unary(cx, Tensor::cos)),
     op("Cosh", 9.., |cx| unary(cx, Tensor::cosh)),
-    op("Div", 7.., div),
+    op("Div", 1.., div),
     op("Erf", 9.., |cx| unary(cx, Tensor::erf)),
     op("Exp", 1.., |cx| unary(cx, Tensor::exp)),
     op("Floor", 1.., |cx| rounding(cx, Tensor::floor)),
@@ -31,16 +31,16 @@ pub(super) const OPS: &[Entry] = &[
     op("IsNaN", 9.., |cx| unary(cx, Tensor::isnan)),
     op("Log", 1.., |cx| unary(cx, Tensor::log)),
     op("Mod", 10.., modulo),
-    op("Mul", 7.., |cx| binary(cx, ShapeInt::mul, |x, y| x * y)),
+    op("Mul", 1.., |cx| binary(cx, ShapeInt::mul, |x, y| x * y)),
     op("Neg", 1.., |cx| unary(cx, |x| -x)),
-    op("Pow", 7.., pow),
+    op("Pow", 1.., pow),
     op("Reciprocal", 1.., |cx| unary(cx, Tensor::reciprocal)),
     op("Round", 11.., |cx| rounding(cx, Tensor::round)),
     op("Sign", 9.., |cx| unary(cx, Tensor::sign)),
     op("Sin", 7.., |cx| unary(cx, Tensor::sin)),
     op("Sinh", 9.., |cx| unary(cx, Tensor::sinh)),
     op("Sqrt", 1.., |cx| unary(cx, Tensor::sqrt)),
-    op("Sub", 7.., |cx| binary(cx, ShapeInt::sub, |x, y| x - y)),
+    op("Sub", 1.., |cx| binary(cx, ShapeInt::sub, |x, y| x - y)),
     op("Tan", 7.., |cx| unary(cx, Tensor::tan)),
     op("Tanh", 1.., |cx| unary(cx, Tensor::tanh)),
     op("Where", 9.., select),
@@ -64,7 +64,21 @@ pub(super) fn pair(cx: &Cx<'_>) -> Result<(Tensor, Tensor), Fault> {
     if lhs != rhs {
         return Err(cx.invalid(format!("the inputs are {lhs} and {rhs}, expected one element type")));
     }
-    Ok((cx.input(0)?, cx.input(1)?))
+    let (x, y) = (cx.input(0)?, cx.input(1)?);
+    let y = aligned(cx, &x, y)?;
+    Ok((x, y))
+}
+
+/// The second input where the first's dimensions are. Before operator set 7, attribute `axis` may say to which
+/// dimension its first belongs; since then the last dimensions belong together.
+fn aligned(cx: &Cx<'_>, x: &Tensor, y: Tensor) -> Result<Tensor, Fault> {
+    if cx.opset() >= 7 || !cx.flag("broadcast", false)? {
+        return Ok(y);
+    }
+    let Some(axis) = cx.int("axis")? else { return Ok(y) };
+    let first = cx.axis(axis, x.rank().max(1))?;
+    let behind = x.rank().saturating_sub(first + y.rank());
+    Ok(y.reshape([y.dims(), vec![Dim::from(1); behind]].concat()))
 }
 
 fn binary(
@@ -99,7 +113,8 @@ fn modulo(cx: &mut Cx<'_>) -> Outcome {
 
 /// The base's type is the result's; the exponent may have another.
 fn pow(cx: &mut Cx<'_>) -> Outcome {
-    let (base, exponent) = (cx.input(0)?, cx.input(1)?);
+    let base = cx.input(0)?;
+    let exponent = aligned(cx, &base, cx.input(1)?)?;
     let (base_ty, exponent_ty) = (base.dtype(), exponent.dtype());
     if !base_ty.is_float() && exponent_ty.is_float() {
         return one(base.double().pow(exponent.double()).to_dtype(base_ty));

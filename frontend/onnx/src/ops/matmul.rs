@@ -12,7 +12,7 @@ use crate::cx::Cx;
 pub(super) const OPS: &[Entry] = &[
     op("Det", 11.., |cx| one(cx.input(0)?.det())),
     op("Einsum", 12.., |cx| one(einsum(&cx.string_or("equation", "")?, &cx.inputs()?))),
-    op("Gemm", 7.., gemm),
+    op("Gemm", 1.., gemm),
     op("MatMul", 1.., matmul),
 ];
 

@@ -5,12 +5,13 @@ FEATURES = $(shell scripts/features.sh)
 HAS_LLVM = $(findstring llvm,$(FEATURES))
 NNC = target/release/nnc
 
-.PHONY: help setup run test conformance lint bench peers models golden
+.PHONY: help setup run test conformance fuzz lint bench peers models golden
 
 help:
 	@echo "make run      train the Fashion-MNIST network in compiled code, compile it for CPU and CUDA, run it on test images"
 	@echo "make test     every test"
 	@echo "make conformance  ONNX's own test suite: every operator case on the interpreter and in compiled code, as a scoreboard"
+	@echo "make fuzz     changed ONNX models through the importer, for SECONDS=600"
 	@echo "make lint     formatting, clippy, dependency policy"
 	@echo "make bench    criterion benchmarks"
 	@echo "make peers    nnc beside PyTorch and JAX, in one run (benches/peers/README.md)"
@@ -46,6 +47,11 @@ conformance:
 	@cases=$$(tests/conformance/generate.sh) && mkdir -p target && \
 	cargo test --quiet --workspace --features $(FEATURES) --test onnx_conformance -- \
 	    --cases $$PWD/$$cases --results $$PWD/target/onnx-conformance.json $(if $(LLVM),--llvm) $(CASES)
+
+SECONDS ?= 600
+fuzz:
+	@cases=$$(tests/conformance/generate.sh) && \
+	cargo test --quiet --package nnc-onnx --test fuzz -- --models $$PWD/$$cases --seconds $(SECONDS)
 
 lint:
 	cargo fmt --all --check

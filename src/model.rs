@@ -13,7 +13,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
 use nnc_onnx::given::{Given, import_given};
-use nnc_onnx::{Imported, Port};
+use nnc_onnx::{Imported, Port, crop};
 
 use crate::error::Error;
 
@@ -62,6 +62,28 @@ pub struct Model {
     pub outputs: Vec<Port>,
     /// Further facts that an ONNX model carries: a vocabulary, the names of classes.
     pub metadata: BTreeMap<String, String>,
+}
+
+impl Model {
+    /// The outputs of the model, from what its function gives, in order. A tensor whose extent depends on data has its
+    /// greatest possible extent in a function, with a count beside it: here it gets the extent it has.
+    pub fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
+        if self.outputs.is_empty() {
+            return results;
+        }
+        let mut outputs = IndexMap::with_capacity(results.len());
+        for port in &self.outputs {
+            for (name, data) in port.positions.clone().filter_map(|at| results.get_index(at)) {
+                let count = port.bound.and_then(|bound| Some((bound.axis, results.get_index(bound.count)?.1)));
+                let data = match count {
+                    Some((axis, count)) => crop(data, axis, count.to_i64()[0].max(0) as usize),
+                    None => data.clone(),
+                };
+                outputs.insert(name.clone(), data);
+            }
+        }
+        outputs
+    }
 }
 
 /// Reads a model as it is: symbolic dimensions stay symbolic.

@@ -165,7 +165,8 @@ fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorDat
     let dims = bind_inputs(&selected.func, &arrays, &selected.dims)?;
     if args.device == Some(DeviceArg::Interp) {
         let named = expected.into_iter().map(|expected| expected.name).zip(arrays).collect();
-        return Ok(nnc_ir::interp::eval_func(&selected.func, &selected.weights, &named, &dims)?);
+        let results = nnc_ir::interp::eval_func(&selected.func, &selected.weights, &named, &dims)?;
+        return Ok(selected.outputs_of(results));
     }
     let target = match args.device {
         Some(DeviceArg::Cuda) => Target::Cuda { arch: nnc::codegen::target::DEFAULT_ARCH.to_string() },
@@ -176,7 +177,7 @@ fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorDat
     let compiled = compile(&selected.func, &selected.weights, &options)?;
     let executable = Executable::load(compiled.program, &*device)?;
     let named = expected.iter().map(|expected| expected.name.as_str()).zip(&arrays);
-    run_executable(&executable, named, args)
+    Ok(selected.outputs_of(run_executable(&executable, named, args)?))
 }
 
 fn run_artifact(args: &Args, given: Given) -> Result<IndexMap<String, TensorData>, Failure> {

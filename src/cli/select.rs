@@ -24,6 +24,15 @@ pub(super) struct Selected {
     pub(super) learning_rate: Option<f64>,
     /// Extents of symbolic dimensions that were asked for.
     pub(super) dims: Bindings,
+    /// The model, without functions and weights.
+    model: Model,
+}
+
+impl Selected {
+    /// The model's outputs, from what the function gives; those of a training step are the function's.
+    pub(super) fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
+        if self.trains { results } else { self.model.outputs_of(results) }
+    }
 }
 
 /// Reads a model of any kind, and says which of the arrays given for its inputs have become part of it; they are taken from
@@ -42,7 +51,8 @@ pub(super) fn load(path: &Path, dims: &Bindings, given: &mut Given) -> Result<Mo
 /// Picks and prepares the function.
 pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<Selected, Failure> {
     let dims = parse_dims(&args.dims)?;
-    let Module { funcs, weights } = load(path, &dims, given)?.module;
+    let mut model = load(path, &dims, given)?;
+    let Module { funcs, weights } = std::mem::take(&mut model.module);
     let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
     let func = match &args.func {
         Some(name) => {
@@ -74,7 +84,7 @@ pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<
     } else {
         func
     };
-    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate, dims })
+    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate, dims, model })
 }
 
 /// The result called `loss`, or the only result.

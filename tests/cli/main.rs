@@ -5,6 +5,9 @@
 
 mod artifacts;
 mod faults;
+mod onnx;
+#[path = "../../frontend/onnx/tests/build/protos.rs"]
+mod protos;
 mod sandbox;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -18,7 +21,7 @@ fn main() {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         trials.push(Trial::test(format!("file::{name}"), move || file_test(&path)));
     }
-    let functions = artifacts::TESTS.iter().chain(faults::TESTS);
+    let functions = artifacts::TESTS.iter().chain(faults::TESTS).chain(onnx::TESTS);
     trials.extend(functions.map(|&(name, test)| {
         Trial::test(name, move || {
             test();

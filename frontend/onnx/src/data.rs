@@ -39,13 +39,19 @@ pub(crate) enum Stored {
 pub(crate) struct TensorReader {
     /// Directory of the model, where its external data lie.
     base: Option<PathBuf>,
+    /// Where links among them may lead: that directory, and the one the model's own file is in if it is a link.
+    roots: Vec<PathBuf>,
     opened: RefCell<HashMap<PathBuf, Rc<Mmap>>>,
 }
 
 impl TensorReader {
-    /// A reader for a model in directory `base`; without one, external data are a fault.
-    pub(crate) fn new(base: Option<&Path>) -> Self {
-        Self { base: base.map(Path::to_path_buf), opened: RefCell::default() }
+    /// A reader for a model in directory `base`; without one, external data are a fault. `file` is the model's own, if
+    /// it is known.
+    pub(crate) fn new(base: Option<&Path>, file: Option<&Path>) -> Self {
+        let here = base.map(|base| if base.as_os_str().is_empty() { Path::new(".") } else { base });
+        let there = file.and_then(|file| Some(file.canonicalize().ok()?.parent()?.to_path_buf()));
+        let roots = here.and_then(|here| here.canonicalize().ok()).into_iter().chain(there).collect();
+        Self { base: base.map(Path::to_path_buf), roots, opened: RefCell::default() }
     }
 
     /// The tensor of a message.
@@ -162,6 +168,15 @@ impl TensorReader {
             return Ok(map.clone());
         }
         let fault = |error: std::io::Error| format!("external data `{}`: {error}", path.display());
+        let target = path.canonicalize().map_err(fault)?;
+        if !self.roots.iter().any(|root| target.starts_with(root)) {
+            let (path, target) = (path.display(), target.display());
+            return Err(format!("external data `{path}` lead to `{target}`, expected a path inside the model's directory"));
+        }
+        // A pipe or a device would never end.
+        if !target.is_file() {
+            return Err(format!("external data `{}`, which is no file", path.display()));
+        }
         let file = File::open(path).map_err(fault)?;
         // SAFETY: the bytes are copied out at once; that nobody truncates the file meanwhile is asked of every reader
         // of mapped files.

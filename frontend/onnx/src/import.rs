@@ -86,7 +86,7 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
         ImportError::one(Diagnostic::new(location, error.to_string()))
     })?;
     let base = path.parent().unwrap_or(Path::new(""));
-    import_shared(bytes.into(), Some(base), &name, options)
+    import_shared(bytes.into(), Some(base), Some(path), &name, options)
 }
 
 /// Imports the model in `bytes`. External data are read from directory `base`; `name` stands for the file in messages.
@@ -94,10 +94,16 @@ pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
 /// # Errors
 /// As for [`import`].
 pub fn import_bytes(bytes: &[u8], base: Option<&Path>, name: &str, options: &Options) -> Result<Imported, ImportError> {
-    import_shared(Bytes::copy_from_slice(bytes), base, name, options)
+    import_shared(Bytes::copy_from_slice(bytes), base, None, name, options)
 }
 
-fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Options) -> Result<Imported, ImportError> {
+fn import_shared(
+    bytes: Bytes,
+    base: Option<&Path>,
+    path: Option<&Path>,
+    name: &str,
+    options: &Options,
+) -> Result<Imported, ImportError> {
     let file: Arc<str> = Arc::from(name);
     let fault = |message: String| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message));
     // Tensors are slices of the file until they are read: nothing is copied twice.
@@ -106,8 +112,12 @@ fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Option
         return Err(fault("the file is no ONNX model: it has no graph".to_string()));
     };
     let opsets = Opsets::new(&model.opset_import);
-    let functions: HashMap<FunctionKey, FunctionProto> =
-        model.functions.iter().map(|function| (key_of(function), function.clone())).collect();
+    let mut functions: HashMap<FunctionKey, FunctionProto> = HashMap::new();
+    for function in &model.functions {
+        if functions.insert(key_of(function), function.clone()).is_some() {
+            return Err(fault(format!("function `{}` of `{}` is defined twice", function.name(), function.domain())));
+        }
+    }
 
     let unsupported = survey::unsupported(graph, &opsets, &functions);
     if !unsupported.is_empty() {
@@ -126,7 +136,7 @@ fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Option
     }
 
     let opset = opsets.version(Domain::Onnx);
-    let reader = TensorReader::new(base);
+    let reader = TensorReader::new(base, path);
     let (mut inputs, mut outputs, mut needs) = (Vec::new(), Vec::new(), Default::default());
     let traced = trace("main", |trace| {
         trace.fold_constants();
@@ -162,7 +172,7 @@ fn import_shared(bytes: Bytes, base: Option<&Path>, name: &str, options: &Option
 /// What is wrong with the bytes.
 pub fn read_tensor(bytes: &[u8]) -> Result<(String, ElemType, TensorData), String> {
     let proto = TensorProto::decode(bytes).map_err(|error| format!("the file is no ONNX tensor: {error}"))?;
-    match TensorReader::new(None).read(&proto)? {
+    match TensorReader::new(None, None).read(&proto)? {
         Stored::Numbers { elem, data } => Ok((proto.name().to_string(), elem, data)),
         Stored::Strings { .. } => Err("a tensor of strings".to_string()),
     }
@@ -182,6 +192,7 @@ fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, option
     for info in &graph.input {
         symbols.solve(info, options.shapes.get(info.name()));
     }
+    let mut inputs = Inputs { trace, symbols, options, n_params: 0 };
     let mut ports = Vec::new();
     for info in &graph.input {
         let name = info.name();
@@ -190,20 +201,18 @@ fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, option
         if let Some(data) = options.values.get(name) {
             let elem = declared_elem(info).filter(|elem| elem.carrier() == Some(data.dtype));
             let elem = elem.unwrap_or(ElemType::of(data.dtype));
-            walker.bind(name, Value::with_elem(Tensor::from_data(data.clone()), elem), &[]);
+            let value = Value::with_elem(Tensor::from_data(data.clone()), elem);
+            let is_optional = matches!(kind(info), Some(type_proto::Value::OptionalType(_)));
+            let value = if is_optional { Value::Optional(Some(Box::new(value))) } else { value };
+            walker.bind(name, value, &[]);
         } else if !has_value(name) {
-            match input_type(info, &symbols, options.shapes.get(name)) {
-                Ok((elem, ty)) => {
-                    let value = Value::with_elem(trace.input(name, ty), elem);
+            let before = inputs.n_params;
+            match inputs.declare(info) {
+                Ok((elem, value)) => {
                     walker.bind(name, value, &[name]);
-                    let at = ports.len();
-                    ports.push(Port {
-                        name: name.to_string(),
-                        elem,
-                        positions: at..at + 1,
-                        is_sequence: false,
-                        bound: None,
-                    });
+                    let positions = before..inputs.n_params;
+                    let is_sequence = matches!(kind(info), Some(type_proto::Value::SequenceType(_)));
+                    ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound: None });
                 }
                 Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),
             }
@@ -211,6 +220,55 @@ fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, option
         drop(guard);
     }
     ports
+}
+
+/// The inputs of the function, as they are declared one after the other.
+struct Inputs<'a> {
+    trace: &'a Trace,
+    symbols: Symbols,
+    options: &'a Options,
+    n_params: usize,
+}
+
+impl Inputs<'_> {
+    /// Declares an input of any type. A sequence `x` has the tensors `x.0`, `x.1`, ... for which there are shapes; an
+    /// optional is there if there is a shape for what it holds.
+    fn declare(&mut self, info: &ValueInfoProto) -> Result<(ElemType, Value), String> {
+        let shapes = &self.options.shapes;
+        let (name, of) = match kind(info) {
+            Some(type_proto::Value::SequenceType(element)) => (info.name(), element),
+            Some(type_proto::Value::OptionalType(element)) => {
+                let is_given = [info.name().to_string(), format!("{}.0", info.name())];
+                if !is_given.iter().any(|name| shapes.contains_key(name)) {
+                    return Ok((ElemType::Float, Value::Optional(None)));
+                }
+                let (elem, value) = self.declare(&element_of(info.name(), element))?;
+                return Ok((elem, Value::Optional(Some(Box::new(value)))));
+            }
+            _ => {
+                let (elem, ty) = input_type(info, &self.symbols, shapes.get(info.name()))?;
+                self.n_params += 1;
+                return Ok((elem, Value::with_elem(self.trace.input(info.name(), ty), elem)));
+            }
+        };
+        if shapes.is_empty() {
+            return Err(format!("the input is a sequence: give its tensors as `{name}.0`, `{name}.1`, ..."));
+        }
+        let given = (0..).map(|idx| format!("{name}.{idx}")).take_while(|part| shapes.contains_key(part));
+        let parts = given.map(|part| self.declare(&element_of(&part, of))).collect::<Result<Vec<_>, _>>()?;
+        let elem = parts.first().map_or(ElemType::Float, |(elem, _)| *elem);
+        Ok((elem, Value::Sequence(parts.into_iter().map(|(_, value)| value).collect())))
+    }
+}
+
+/// What a sequence or optional holds, as an input of its own.
+fn element_of(name: &str, element: &type_proto::Element) -> ValueInfoProto {
+    let ty = element.elem_type.as_deref().cloned();
+    ValueInfoProto { name: Some(name.to_string()), r#type: ty, ..ValueInfoProto::default() }
+}
+
+fn kind(info: &ValueInfoProto) -> Option<&type_proto::Value> {
+    info.r#type.as_ref()?.value.as_ref()
 }
 
 /// Extents of symbolic dimensions.
@@ -281,7 +339,7 @@ fn input_type(
 ) -> Result<(ElemType, TensorType), String> {
     let Some(tensor) = declared(info) else {
         return Err(
-            "the input is no tensor (a sequence, map, or optional, or without a type): give its value".to_string()
+            "the input is no tensor, sequence or optional (a map, a sparse tensor, or without a type)".to_string()
         );
     };
     let number = tensor.elem_type();

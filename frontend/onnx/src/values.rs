@@ -65,7 +65,7 @@ pub fn load_tensor(path: &Path) -> Result<(String, TensorData), Diagnostic> {
 }
 
 fn tensor(proto: &TensorProto) -> Result<FileValue, String> {
-    Ok(match TensorReader::new(None).read(proto)? {
+    Ok(match TensorReader::new(None, None).read(proto)? {
         Stored::Numbers { elem, data } => FileValue::Tensor { elem, data },
         Stored::Strings { shape, elements } => FileValue::Strings { shape, elements },
     })

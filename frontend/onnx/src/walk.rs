@@ -1,7 +1,7 @@
 //! The walk over a graph: names, scopes, nested graphs, calls of functions, and the faults met on the way.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -21,6 +21,10 @@ use crate::value::{Source, StringTensor, TensorValue, Value, Weight};
 
 /// How deep calls of functions and nested graphs may go.
 const MAX_DEPTH: usize = 64;
+
+/// How many nodes an import may come to, with loops and functions written out as often as they are run: a small file can
+/// describe more than any machine holds.
+const MAX_NODES: usize = 1 << 18;
 
 /// Attributes that a function was called with, by name.
 pub(crate) type Attributes = HashMap<String, AttributeProto>;
@@ -97,6 +101,7 @@ pub(crate) struct Walker<'a> {
     touched: RefCell<Vec<Inputs>>,
     needs: RefCell<BTreeSet<String>>,
     depth: Cell<usize>,
+    n_nodes: Cell<usize>,
     weights: RefCell<HashMap<String, Rc<Weight>>>,
 }
 
@@ -126,6 +131,7 @@ impl<'a> Walker<'a> {
             touched: RefCell::default(),
             needs: RefCell::default(),
             depth: Cell::new(0),
+            n_nodes: Cell::new(0),
             weights: RefCell::default(),
         }
     }
@@ -219,15 +225,24 @@ impl<'a> Walker<'a> {
 
     /// Binds the constants of a graph. `skip` are names that something else gives.
     pub(crate) fn bind_initializers(&self, graph: &GraphProto, skip: &dyn Fn(&str) -> bool) {
+        let mut seen = HashSet::new();
+        let mut is_new = |name: &str| {
+            let is_new = seen.insert(name.to_string());
+            if !is_new {
+                let location = self.location(&format!("initializer `{name}`"));
+                tensor::record(Diagnostic::new(location, "the name is defined twice"));
+            }
+            is_new
+        };
         for proto in &graph.initializer {
             let name = proto.name();
-            if !skip(name) {
+            if is_new(name) && !skip(name) {
                 self.bind_stored(name, self.reader.read(proto));
             }
         }
         for proto in &graph.sparse_initializer {
             let name = proto.values.as_ref().map_or("", |values| values.name());
-            if !skip(name) {
+            if is_new(name) && !skip(name) {
                 self.bind_stored(name, self.reader.read_sparse(proto));
             }
         }
@@ -248,7 +263,15 @@ impl<'a> Walker<'a> {
     /// Imports nodes in order.
     pub(crate) fn nodes(&self, nodes: &[NodeProto]) {
         for (idx, node) in nodes.iter().enumerate() {
-            self.node(node, idx, nodes);
+            match self.n_nodes.replace(self.n_nodes.get() + 1) {
+                n if n < MAX_NODES => self.node(node, idx, nodes),
+                MAX_NODES => {
+                    let message = format!("more than {MAX_NODES} nodes, counted as often as loops and functions run them");
+                    tensor::record(Diagnostic::new(self.location(&describe(node, idx)), message));
+                }
+                // It is on record.
+                _ => return,
+            }
         }
     }
 

@@ -121,6 +121,7 @@ fn check(
 ) -> Result<(), Outcome> {
     let func = model.module.funcs.first().ok_or_else(|| Outcome::Fail("the module has no function".to_string()))?;
     let outputs = outputs(model, func, inputs, backend).map_err(|error| outcome_of(&error))?;
+    let outputs = model.outputs_of(outputs);
     for (idx, (name, expected)) in set.outputs.iter().enumerate() {
         let mut tensors = IndexMap::new();
         flatten(name, expected, &mut tensors);

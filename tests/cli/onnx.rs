@@ -1,0 +1,173 @@
+//! ONNX models on the command line: what they are turned into, where dimensions and values come from, and what is said about
+//! those that cannot be used.
+
+use nnc::ir::TensorData;
+use nnc::onnx::proto::{
+    ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto::Dimension, tensor_shape_proto::Value,
+    type_proto,
+};
+use prost::Message;
+
+use crate::artifacts::tensor;
+use crate::protos::{FLOAT, INT64, floats, graph, info, ints, model, node, some};
+use crate::sandbox::Sandbox;
+
+pub(crate) const TESTS: &[(&str, fn())] = &[
+    ("onnx::every_command", every_command),
+    ("onnx::compiled_and_converted", compiled_and_converted),
+    ("onnx::tensor_files", tensor_files),
+    ("onnx::values_that_decide_shapes", values_that_decide_shapes),
+    ("onnx::extents_that_depend_on_data", extents_that_depend_on_data),
+    ("onnx::unsupported_operators", unsupported_operators),
+    ("onnx::damaged_files", damaged_files),
+];
+
+/// `x: float[batch, 3]`.
+fn symbolic(name: &str) -> ValueInfoProto {
+    let mut info = info(name, FLOAT, &[0, 3]);
+    if let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) = &mut info.r#type
+        && let Some(shape) = &mut tensor.shape
+    {
+        shape.dim[0] = Dimension { value: Some(Value::DimParam("batch".to_string())), ..Dimension::default() };
+    }
+    info
+}
+
+fn perceptron() -> ModelProto {
+    let mut graph = graph(vec![node("Gemm", &["x", "weight", "bias"], &["h"]), node("Relu", &["h"], &["y"])]);
+    graph.input = vec![symbolic("x")];
+    graph.output = vec![info("y", FLOAT, &[0, 4])];
+    graph.initializer = vec![
+        floats("weight", &[3, 4], |idx| idx as f32 * 0.25 - 1.0),
+        floats("bias", &[4], |idx| 0.5 - idx as f32 * 0.25),
+    ];
+    model(graph)
+}
+
+/// A shape that is an input.
+fn reshaped() -> ModelProto {
+    let mut graph = graph(vec![node("Reshape", &["x", "shape"], &["r"]), node("Neg", &["r"], &["y"])]);
+    graph.input.push(info("shape", INT64, &[2]));
+    model(graph)
+}
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.write("model.onnx", &perceptron().encode_to_vec());
+    sandbox.write("reshaped.onnx", &reshaped().encode_to_vec());
+    sandbox.write_npy("x.npy", &tensor(&[2, 3], 0));
+    sandbox.write_npy("flat.npy", &TensorData::from_f32(vec![4], &[1.0, 2.0, 3.0, 4.0]));
+    sandbox.write_npy("shape.npy", &TensorData::from_i64(vec![2], &[2, 2]));
+    sandbox
+}
+
+fn every_command() {
+    let sandbox = sandbox();
+    let shown = sandbox.succeed(&["inspect", "model.onnx"]);
+    for line in [
+        "opset  21 of ai.onnx",
+        "input  x: float[batch, 3]",
+        "output y: float[0, 4]",
+        "1 Gemm",
+        "weights: 2, 64 bytes",
+        "every operator is supported",
+    ] {
+        assert!(shown.contains(line), "{line} in\n{shown}");
+    }
+    assert!(sandbox.succeed(&["inspect", "model.onnx", "--graph", "dot"]).contains("digraph"));
+    assert!(sandbox.succeed(&["explain", "model.onnx", "--dim", "batch=8"]).contains("kernels, in order"));
+    assert!(sandbox.succeed(&["opt", "model.onnx", "--dim", "batch=8"]).contains("f32[8, 4]"));
+    // A model by content, whatever it is called.
+    sandbox.write("model.bin", &perceptron().encode_to_vec());
+    assert_eq!(sandbox.succeed(&["inspect", "model.bin"]), shown);
+    assert!(sandbox.succeed(&["run", "model.onnx", "--dim", "batch=2", "--seed", "1"]).starts_with("y: f32[2, 4]"));
+}
+
+fn compiled_and_converted() {
+    let sandbox = sandbox();
+    let input = ["--input", "x=x.npy"];
+    let run = |words: &[&str]| sandbox.succeed(&[&["run"], words, &input].concat());
+    let expected = run(&["model.onnx"]);
+    assert!(expected.starts_with("y: f32[2, 4]"), "{expected}");
+    sandbox.succeed(&["compile", "model.onnx", "--dim", "batch=2"]);
+    assert_eq!(run(&["model.nnc"]), expected);
+    sandbox.succeed(&["compile", "model.onnx", "-o", "model.ir"]);
+    assert_eq!(run(&["model.ir"]), expected);
+    let text = String::from_utf8(sandbox.read("model.ir")).expect("text");
+    assert!(text.contains("%x: f32[batch, 3]") && text.contains("param %weight: f32[3, 4] = @weight"), "{text}");
+    sandbox.succeed(&["compile", "model.onnx", "-o", "model.irb"]);
+    assert_eq!(run(&["model.irb"]), expected);
+    assert!(sandbox.refuse(&["compile", "model.onnx"]).contains("batch"));
+}
+
+fn tensor_files() {
+    let sandbox = sandbox();
+    let expected = sandbox.succeed(&["run", "model.onnx", "--input", "x=x.npy"]);
+    let data = tensor(&[2, 3], 0);
+    let file = |name: Option<String>| {
+        let (dims, raw_data) = (vec![2, 3], Some(data.bytes.to_vec().into()));
+        TensorProto { name, data_type: Some(FLOAT), dims, raw_data, ..TensorProto::default() }.encode_to_vec()
+    };
+    sandbox.write("input_0.pb", &file(some("x")));
+    assert_eq!(sandbox.succeed(&["run", "model.onnx", "--inputs", "input_0.pb"]), expected);
+    sandbox.write("input_0.pb", &file(None));
+    assert!(sandbox.refuse(&["run", "model.onnx", "--inputs", "input_0.pb"]).contains("the tensor has no name"));
+    assert_eq!(sandbox.succeed(&["run", "model.onnx", "--input", "x=input_0.pb"]), expected);
+    sandbox.write("input_0.pb", b"\xff\xff");
+    assert!(sandbox.refuse(&["run", "model.onnx", "--inputs", "input_0.pb"]).contains("no ONNX tensor"));
+}
+
+fn values_that_decide_shapes() {
+    let sandbox = sandbox();
+    let given = ["--input", "x=flat.npy", "--input", "shape=shape.npy"];
+    let output = sandbox.run(&[&["run", "reshaped.onnx"], &given[..]].concat());
+    assert_eq!(output.stdout, "y: f32[2, 2]\n  -1.0 -2.0\n  -3.0 -4.0\n", "{}", output.stderr);
+    assert!(output.stderr.contains("input shape is fixed to the value given"), "{}", output.stderr);
+    let said = sandbox.refuse(&["compile", "reshaped.onnx"]);
+    assert!(said.contains("inputs whose values would help, given with --input NAME=FILE: shape"), "{said}");
+    sandbox.succeed(&["compile", "reshaped.onnx", "--input", "shape=shape.npy"]);
+    assert_eq!(sandbox.succeed(&["run", "reshaped.nnc", "--input", "x=flat.npy"]), output.stdout);
+}
+
+fn extents_that_depend_on_data() {
+    let sandbox = sandbox();
+    let mut graph = graph(vec![node("NonZero", &["x"], &["y"])]);
+    graph.output = vec![info("y", INT64, &[1, 4])];
+    sandbox.write("found.onnx", &model(graph).encode_to_vec());
+    sandbox.write_npy("x.npy", &TensorData::from_f32(vec![4], &[0.0, 5.0, 0.0, 7.0]));
+    for device in ["interp", "cpu"] {
+        let said = sandbox.succeed(&["run", "found.onnx", "--device", device, "--input", "x=x.npy"]);
+        assert_eq!(said, "y: i64[1, 2]\n  1 3\n", "{device}");
+    }
+}
+
+fn unsupported_operators() {
+    let sandbox = sandbox();
+    let nodes =
+        vec![node("Frobnicate", &["x"], &["a"]), node("Gargle", &["a"], &["b"]), node("Gargle", &["b"], &["y"])];
+    sandbox.write("odd.onnx", &model(graph(nodes)).encode_to_vec());
+    for command in ["run", "compile", "explain", "opt"] {
+        let said = sandbox.refuse(&[command, "odd.onnx"]);
+        assert!(said.contains("`Frobnicate`") && said.contains("`Gargle`") && said.contains("#1, #2"), "{said}");
+    }
+    let shown = sandbox.succeed(&["inspect", "odd.onnx"]);
+    assert!(shown.contains("Gargle of opset 21, in 2 nodes: #1, #2"), "{shown}");
+}
+
+fn damaged_files() {
+    let sandbox = sandbox();
+    let whole = sandbox.read("model.onnx");
+    for part in [0, 1, 7, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+        sandbox.write("model.onnx", &whole[..part]);
+        sandbox.refuse(&["compile", "model.onnx", "--dim", "batch=1"]);
+    }
+    let mut short = perceptron();
+    let graph = short.graph.as_mut().expect("it has one");
+    graph.initializer.push(TensorProto { dims: vec![3], ..ints("extra", &[1, 2]) });
+    sandbox.write("model.onnx", &short.encode_to_vec());
+    for command in ["run", "compile", "opt", "explain"] {
+        let said = sandbox.refuse(&[command, "model.onnx", "--dim", "batch=1"]);
+        assert!(said.contains("2 elements, expected 3"), "{said}");
+    }
+    assert!(sandbox.refuse(&["run", "nowhere.onnx"]).contains("nowhere.onnx"));
+}

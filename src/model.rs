@@ -13,7 +13,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
 use nnc_onnx::given::{Given, import_given};
-use nnc_onnx::{Imported, Port, crop};
+use nnc_onnx::{Imported, Port};
 
 use crate::error::Error;
 
@@ -64,28 +64,6 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
 }
 
-impl Model {
-    /// The outputs of the model, from what its function gives, in order. A tensor whose extent depends on data has its
-    /// greatest possible extent in a function, with a count beside it: here it gets the extent it has.
-    pub fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
-        if self.outputs.is_empty() {
-            return results;
-        }
-        let mut outputs = IndexMap::with_capacity(results.len());
-        for port in &self.outputs {
-            for (name, data) in port.positions.clone().filter_map(|at| results.get_index(at)) {
-                let count = port.bound.and_then(|bound| Some((bound.axis, results.get_index(bound.count)?.1)));
-                let data = match count {
-                    Some((axis, count)) => crop(data, axis, count.to_i64()[0].max(0) as usize),
-                    None => data.clone(),
-                };
-                outputs.insert(name.clone(), data);
-            }
-        }
-        outputs
-    }
-}
-
 /// Reads a model as it is: symbolic dimensions stay symbolic.
 ///
 /// ```no_run
@@ -107,29 +85,28 @@ pub fn load(path: &Path) -> Result<Model, Error> {
 /// As for [`load()`], and arrays that are not what the model's inputs are.
 pub fn load_with(path: &Path, dims: &Bindings, inputs: &IndexMap<String, TensorData>) -> Result<Model, Error> {
     let format = Format::of(path)?;
-    let model = match format {
+    // Both verify what they read.
+    match format {
         Format::Ir => {
             let module = nnc_ir::file::load_module(path)?;
-            Model {
-                module,
-                format,
-                fixed: Vec::new(),
-                inputs: Vec::new(),
-                outputs: Vec::new(),
-                metadata: BTreeMap::new(),
-            }
+            let (fixed, inputs, outputs, metadata) = Default::default();
+            Ok(Model { module, format, fixed, inputs, outputs, metadata })
         }
         Format::Onnx => {
             let Given { imported, fixed } = import_given(path, dims, inputs)?;
             let Imported { module, inputs, outputs, metadata, .. } = imported;
-            Model { module, format, fixed, inputs, outputs, metadata }
+            Ok(Model { module, format, fixed, inputs, outputs, metadata })
         }
-    };
-    model.module.verify()?;
-    Ok(model)
+    }
 }
 
 impl Model {
+    /// The outputs of this model, from all that its function gives, in order: see [`Model::name_results`].
+    pub fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
+        let (names, results): (Vec<String>, Vec<TensorData>) = results.into_iter().unzip();
+        Self::name_results(&self.outputs, &names, results)
+    }
+
     /// The function's results under the model's names, in its order. What follows the data of an output whose extent
     /// depends on data is cut off; the tensors of a sequence are `name.0`, `name.1`, ....
     pub fn name_results(outputs: &[Port], names: &[String], results: Vec<TensorData>) -> IndexMap<String, TensorData> {

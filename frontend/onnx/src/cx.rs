@@ -203,6 +203,16 @@ impl<'a> Cx<'a> {
         }
     }
 
+    /// `n`, a number of elements that are computed while importing, unless it is more than a file should ask for.
+    pub(crate) fn table(&self, what: &str, n: usize) -> Result<usize, Fault> {
+        /// A few seconds' worth, and at most some hundred megabytes.
+        const MOST: usize = 1 << 24;
+        match n {
+            0..=MOST => Ok(n),
+            _ => Err(self.invalid(format!("{what} is a table of {n} elements, expected at most {MOST}"))),
+        }
+    }
+
     /// The elements of input `index` as doubles, known while importing.
     pub(crate) fn known_floats(&self, index: usize) -> Result<Vec<f64>, Fault> {
         Ok(self.known(index)?.to_f64())

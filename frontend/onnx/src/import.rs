@@ -148,6 +148,10 @@ fn import_shared(
     });
     match traced {
         Ok(module) => {
+            // What a file makes of huge extents fits no memory, which only shows when the graph is there.
+            if let Err(diagnostics) = module.verify() {
+                return Err(ImportError { diagnostics, ..ImportError::default() });
+            }
             let words = [model.producer_name(), model.producer_version()];
             let producer = words.join(" ").trim().to_string();
             let facts = model.metadata_props.iter();

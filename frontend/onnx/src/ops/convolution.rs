@@ -8,7 +8,7 @@ use nnc_frontend::tensor::{ToTensor, apply};
 use nnc_ir::ops::ConvolutionAttrs;
 use nnc_ir::{DType, Dim, Op};
 
-use super::window::{AutoPad, Window, along_channels, counts, known_space, pads, space};
+use super::window::{AutoPad, FARTHEST, Window, along_channels, counts, known_space, pads, space};
 use super::{Entry, Outcome, many, one, op};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -60,8 +60,10 @@ fn conv_transpose(cx: &mut Cx<'_>) -> Outcome {
     let groups = groups(cx, "group")?;
     let n_spatial = window.kernel.len();
     let extra = cx.ints("output_padding")?.unwrap_or_else(|| vec![0; n_spatial]);
-    if extra.len() != n_spatial || extra.iter().any(|&amount| amount < 0) {
-        return Err(cx.invalid(format!("`output_padding` is {extra:?}, expected {n_spatial} numbers of at least 0")));
+    if extra.len() != n_spatial || extra.iter().any(|amount| !(0..=FARTHEST).contains(amount)) {
+        return Err(
+            cx.invalid(format!("`output_padding` is {extra:?}, expected {n_spatial} numbers from 0 to {FARTHEST}"))
+        );
     }
     let pads = transposed_padding(cx, &window, &x, &extra)?;
     let padding = (0..n_spatial).map(|dim| {
@@ -92,16 +94,19 @@ fn conv_transpose(cx: &mut Cx<'_>) -> Outcome {
 /// How much of the full result is cut off before and after each dimension.
 fn transposed_padding(cx: &Cx<'_>, window: &Window, x: &Tensor, extra: &[i64]) -> Result<Vec<(i64, i64)>, Fault> {
     let n_spatial = window.kernel.len();
-    let full = |dim: usize, extent: i64| window.stride[dim] as i64 * (extent - 1) + extra[dim] + window.spread(dim);
+    let full = |dim: usize, extent: i64| {
+        let reach = (window.stride[dim] as i64).saturating_mul(extent - 1);
+        reach.saturating_add(extra[dim]).saturating_add(window.spread(dim))
+    };
     let totals: Vec<i64> = match (cx.ints("output_shape")?, window.auto_pad) {
-        (Some(shape), _) if shape.len() < n_spatial => {
+        (Some(shape), _) if shape.len() < n_spatial || shape.iter().any(|&extent| extent < 0) => {
             return Err(cx.invalid(format!("`output_shape` is {shape:?}, expected {n_spatial} extents")));
         }
         (Some(shape), _) => {
             // Some exporters write the batch and the channels too.
             let shape = &shape[shape.len() - n_spatial..];
             let extents = known_space(cx, x, "`output_shape`")?;
-            (0..n_spatial).map(|dim| full(dim, extents[dim] as i64) - shape[dim]).collect()
+            (0..n_spatial).map(|dim| full(dim, extents[dim] as i64).saturating_sub(shape[dim])).collect()
         }
         (None, AutoPad::Explicit) => return Ok(window.pads.clone()),
         (None, AutoPad::Valid) => return Ok(vec![(0, 0); n_spatial]),

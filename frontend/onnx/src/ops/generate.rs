@@ -82,6 +82,7 @@ fn window(cx: &Cx<'_>, value: fn(f64, f64) -> f64) -> Outcome {
     let Ok(length) = usize::try_from(length) else {
         return Err(cx.invalid(format!("the length is {length}, expected at least 0")));
     };
+    let length = cx.table("the window", length)?;
     let (elem, dtype) = elem_attribute(cx, "output_datatype", ElemType::Float)?;
     let period = if cx.flag("periodic", true)? { length } else { length.saturating_sub(1) };
     // The symmetric window of one element is its peak.
@@ -89,6 +90,9 @@ fn window(cx: &Cx<'_>, value: fn(f64, f64) -> f64) -> Outcome {
     let data = TensorData::from_doubles(dtype, vec![length], (0..length).map(at));
     Ok(vec![Value::with_elem(Tensor::from_data(data), elem)])
 }
+
+/// Ranges up to this length are known while importing; longer ones are counted when the program runs.
+const TABLE: usize = 1 << 16;
 
 /// `start + i * delta` below `limit` (above it, if `delta` is negative). The limit may follow from an extent.
 fn range(cx: &mut Cx<'_>) -> Outcome {
@@ -110,11 +114,17 @@ fn range(cx: &mut Cx<'_>) -> Outcome {
         let span = (i128::from(limit) - i128::from(start)) * i128::from(delta.signum());
         let step = i128::from(delta.unsigned_abs());
         let n = length(cx, (span + step - 1).div_euclid(step).max(0) as f64)?;
+        if n > TABLE {
+            return one((Tensor::arange(n) * delta + start).to_dtype(dtype));
+        }
         let elements = (0..n as i64).map(|idx| start.wrapping_add(idx.wrapping_mul(delta)));
         return one(Tensor::from_data(TensorData::from_integers(dtype, vec![n], elements)));
     }
     let (start, limit, delta) = (cx.known_float(0)?, cx.known_float(1)?, cx.known_float(2)?);
     let n = length(cx, ((limit - start) / delta).ceil().max(0.0))?;
+    if n > TABLE {
+        return one((Tensor::arange(n).double() * delta + start).to_dtype(dtype));
+    }
     let elements = (0..n).map(|idx| start + idx as f64 * delta);
     one(Tensor::from_data(TensorData::from_doubles(dtype, vec![n], elements)))
 }

@@ -309,7 +309,11 @@ fn axis_resized(cx: &Cx<'_>, x: &Tensor, target: &Target, extent: &Dim, settings
         }
         // Far from the borders every element becomes the same sums of its neighbors.
         const FAR: i64 = 1 << 20;
+        const MOST: i64 = 1 << 12;
         let factor = target.scale.over as i64;
+        if !(1..=MOST).contains(&factor) {
+            return Err(cx.unsupported(format!("a symbolic axis {factor} times as long: bind it")));
+        }
         let axis = Axis { extent: 2 * FAR as usize, n_positions: 2 * (FAR * factor) as usize, target, settings };
         let relative = |phase: i64| {
             let taps = axis.taps((FAR * factor + phase) as usize);
@@ -327,6 +331,7 @@ fn axis_resized(cx: &Cx<'_>, x: &Tensor, target: &Target, extent: &Dim, settings
             }
         };
     }
+    let n_positions = cx.table("the list of positions", n_positions)?;
     let axis = Axis { extent, n_positions, target, settings };
     let taps: Vec<Vec<Tap>> = (0..n_positions).map(|at| axis.taps(at)).collect();
     let y = resample(x, dim, &taps);

@@ -124,10 +124,16 @@ fn split(cx: &mut Cx<'_>) -> Outcome {
             let Some(each) = usize::try_from(each).ok().filter(|&each| each > 0) else {
                 return Err(cx.invalid(format!("input 1, the length of the parts, is {each}, expected at least 1")));
             };
+            /// Each part is a tensor of its own.
+            const MOST: usize = 1 << 16;
+            let n = extent.div_ceil(each);
+            if n > MOST {
+                return Err(cx.unsupported(format!("a sequence of {n} parts, expected at most {MOST}")));
+            }
             (0..extent).step_by(each).map(|start| each.min(extent - start)).collect()
         }
     };
-    let total: usize = lengths.iter().sum();
+    let total = lengths.iter().fold(0usize, |total, &length| total.saturating_add(length));
     if total != extent {
         return Err(cx.invalid(format!("the parts have {total} elements, expected {extent}")));
     }

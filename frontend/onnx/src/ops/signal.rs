@@ -156,6 +156,7 @@ fn dft(cx: &mut Cx<'_>) -> Outcome {
     let Some(n) = n.filter(|&n| n > 0) else {
         return Err(cx.invalid("dft_length is below 1, expected at least one number"));
     };
+    let n = cx.table("the transform", n)?;
     if onesided && !inverse && n_parts == 2 {
         return Err(cx.invalid("onesided transforms take real numbers, expected 1 in the last dimension"));
     }
@@ -228,6 +229,7 @@ fn stft(cx: &mut Cx<'_>) -> Outcome {
         return Err(cx.invalid("onesided transforms take a real signal, expected 1 in its last dimension"));
     }
     let n_bins = if onesided { length / 2 + 1 } else { length };
+    cx.table("the transform", n_bins.saturating_mul(length))?;
 
     // Kernels `[bins, part of the result, part of the signal, length]`; narrow types are transformed in f32.
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
@@ -260,6 +262,7 @@ fn mel_weight_matrix(cx: &mut Cx<'_>) -> Outcome {
     let (low, high) = (cx.known_float(3)?, cx.known_float(4)?);
     let dtype = elem_dtype(cx, cx.int_or("output_datatype", 1)?)?;
     let n_bins = dft_length / 2 + 1;
+    cx.table("the result", n_bins.saturating_mul(n_bands))?;
 
     let mel = |hertz: f64| 2595.0 * (hertz / 700.0).ln_1p() / std::f64::consts::LN_10;
     let step = (mel(high) - mel(low)) / (n_bands + 2) as f64;

@@ -147,6 +147,9 @@ fn split(cx: &mut Cx<'_>) -> Outcome {
         false => cx.ints("split")?.map(|ints| ints.into_iter().map(ShapeInt::Known).collect()),
     };
     let n = usize::try_from(cx.int_or("num_outputs", cx.n_outputs() as i64)?).unwrap_or_default();
+    if given.is_none() && n != cx.n_outputs() {
+        return Err(cx.invalid(format!("`num_outputs` is {n} for {} outputs", cx.n_outputs())));
+    }
     let axis = cx.int_or("axis", 0)?;
     let mut parts = Vec::with_capacity(n);
     let n = given.as_ref().map_or(n, Vec::len);

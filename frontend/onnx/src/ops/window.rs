@@ -74,7 +74,7 @@ impl Window {
 
     /// Positions from the first to the last element of a window along `dim`, both included.
     pub(super) fn spread(&self, dim: usize) -> i64 {
-        (self.kernel[dim] as i64 - 1) * self.dilation[dim] as i64 + 1
+        (self.kernel[dim] as i64 - 1).saturating_mul(self.dilation[dim] as i64).saturating_add(1)
     }
 
     /// Elements before and after an image of extents `space`.
@@ -82,7 +82,9 @@ impl Window {
         let same = |dim: usize, extent: &Dim| {
             let (stride, spread) = (self.stride[dim] as i64, self.spread(dim));
             let total = match extent.as_const() {
-                Some(extent) => (extent.div_ceil(self.stride[dim]) as i64 - 1) * stride + spread - extent as i64,
+                Some(extent) => ((extent.div_ceil(self.stride[dim]) as i64 - 1) * stride)
+                    .saturating_add(spread)
+                    .saturating_sub(extent as i64),
                 // A window an element needs the same padding whatever the extent.
                 None if stride == 1 => spread - 1,
                 None => {
@@ -109,11 +111,14 @@ impl Window {
     }
 }
 
+/// No setting is larger: products of two fit, whatever the extents.
+pub(super) const FARTHEST: i64 = 1 << 30;
+
 /// Positive numbers, one a spatial dimension, if the attribute is there.
 pub(super) fn counts(cx: &Cx<'_>, name: &str, n_spatial: usize) -> Result<Option<Vec<usize>>, Fault> {
     let Some(values) = cx.ints(name)? else { return Ok(None) };
-    if values.len() != n_spatial || values.iter().any(|&value| value < 1) {
-        return Err(cx.invalid(format!("`{name}` is {values:?}, expected {n_spatial} numbers of at least 1")));
+    if values.len() != n_spatial || values.iter().any(|value| !(1..=FARTHEST).contains(value)) {
+        return Err(cx.invalid(format!("`{name}` is {values:?}, expected {n_spatial} numbers from 1 to {FARTHEST}")));
     }
     Ok(Some(values.into_iter().map(|value| value as usize).collect()))
 }
@@ -121,8 +126,9 @@ pub(super) fn counts(cx: &Cx<'_>, name: &str, n_spatial: usize) -> Result<Option
 /// The attribute `pads`, all that is before and then all that is after, as pairs.
 pub(super) fn pads(cx: &Cx<'_>, n_spatial: usize) -> Result<Vec<(i64, i64)>, Fault> {
     let Some(values) = cx.ints("pads")? else { return Ok(vec![(0, 0); n_spatial]) };
-    if values.len() != 2 * n_spatial {
-        return Err(cx.invalid(format!("`pads` is {values:?}, expected {} numbers", 2 * n_spatial)));
+    if values.len() != 2 * n_spatial || values.iter().any(|value| !(-FARTHEST..=FARTHEST).contains(value)) {
+        let n = 2 * n_spatial;
+        return Err(cx.invalid(format!("`pads` is {values:?}, expected {n} numbers up to {FARTHEST}")));
     }
     Ok((0..n_spatial).map(|dim| (values[dim], values[dim + n_spatial])).collect())
 }

@@ -2,8 +2,8 @@
 //! a sound module or diagnostics, soon and in little memory.
 //!
 //! ```text
-//! cargo test -p nnc-onnx --test fuzz                                            a few seconds, on the models in `corpus`
-//! make fuzz SECONDS=600                                                         longer, on the models of ONNX's test suite
+//! cargo test -p nnc-onnx --test fuzz                                            a few hundred files, from the models in `corpus`
+//! make fuzz SECONDS=600                                                         longer, from the models of ONNX's test suite
 //! cargo test -p nnc-onnx --test fuzz -- --models FOLDER --seed 17               one file again
 //! ```
 //!
@@ -123,15 +123,16 @@ fn work(models: &[Vec<u8>], first: u64) -> ExitCode {
 /// Starts workers until the time is up, and reports the files that ended them.
 fn watch(args: &Args) -> ExitCode {
     /// Where nothing else is asked for: what a test may take.
-    const SHORT: u64 = 4;
+    const FEW: u64 = 400;
     /// Found so many, there is no need for more.
     const MAX_FAULTS: usize = 40;
 
-    let end = Instant::now() + Duration::from_secs(args.seconds.unwrap_or(SHORT));
+    let end = args.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let is_done = |next: u64| end.map_or(next >= FEW, |end| Instant::now() > end);
     let models = models(args.models.as_deref());
     let mut next = 0u64;
     let mut faults: Vec<(u64, String)> = Vec::new();
-    while Instant::now() < end && faults.len() < MAX_FAULTS {
+    while !is_done(next) && faults.len() < MAX_FAULTS {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.args(["--worker", &next.to_string()]);
         if let Some(folder) = &args.models {
@@ -164,11 +165,11 @@ fn watch(args: &Args) -> ExitCode {
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
-            if Instant::now() > end {
+            if is_done(next) {
                 break;
             }
         }
-        let is_over = Instant::now() > end && how.is_none();
+        let is_over = is_done(next) && how.is_none();
         // It may have ended by itself.
         let _ = child.kill();
         let status = child.wait();

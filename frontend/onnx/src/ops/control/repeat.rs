@@ -19,7 +19,7 @@ use crate::value::Value;
 use crate::walk::poisoned_by_earlier;
 
 /// More steps than this are never unrolled.
-const MAX_UNROLLED: usize = 1 << 12;
+pub(super) const MAX_UNROLLED: usize = 1 << 12;
 
 /// How often a loop runs at most.
 enum Limit {

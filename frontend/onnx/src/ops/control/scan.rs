@@ -4,6 +4,7 @@ use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
 use nnc_ir::{DType, Dim};
 
+use super::repeat::MAX_UNROLLED;
 use super::steps::{Step, Steps, stack};
 use super::structure::rebuild_all;
 use super::{Cx, Fault, Outcome, body};
@@ -69,7 +70,7 @@ pub(super) fn scan(cx: &mut Cx<'_>) -> Outcome {
         Ok(result) => return finish(cx, result, &outputs, reverse),
         Err(failure) => failure,
     };
-    let Some(length @ 1..) = length.as_const() else { return Err(cx.walker.give_up(failure)) };
+    let Some(length @ 1..=MAX_UNROLLED) = length.as_const() else { return Err(cx.walker.give_up(failure)) };
     let (mut carried, mut given) = (states, Vec::with_capacity(length));
     for position in 0..length {
         let at = if reverse { length - 1 - position } else { position };

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
+use nnc_frontend::tensor;
 use nnc_frontend::trace::{Trace, trace};
-use nnc_frontend::{Tensor, tensor};
-use nnc_ir::{Bindings, Diagnostic, Dim, Location, Module, TensorData, TensorType};
+use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -14,12 +14,14 @@ use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
 use crate::ops::Domain;
-use crate::proto::{
-    FunctionProto, GraphProto, ModelProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
+use crate::proto::{FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto};
 use crate::survey;
 use crate::value::Value;
 use crate::walk::{FunctionKey, Opsets, Walker, key_of};
+
+mod inputs;
+
+use inputs::{declare_inputs, declared_dims};
 
 /// What an import is told beyond the file.
 #[derive(Clone, Debug, Default)]
@@ -180,195 +182,6 @@ pub fn read_tensor(bytes: &[u8]) -> Result<(String, ElemType, TensorData), Strin
         Stored::Numbers { elem, data } => Ok((proto.name().to_string(), elem, data)),
         Stored::Strings { .. } => Err("a tensor of strings".to_string()),
     }
-}
-
-/// Declares the inputs, and binds the names of inputs and constants.
-fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Vec<Port> {
-    let is_input = |name: &str| graph.input.iter().any(|info| info.name() == name);
-    // Older files list every constant among the inputs; a caller gives none of those.
-    let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
-    walker.bind_initializers(graph, &|name| options.values.contains_key(name));
-    for name in options.values.keys().filter(|name| !is_input(name)) {
-        let message = format!("a value is given for input `{name}`, which the model does not have");
-        tensor::record(Diagnostic::new(walker.location("inputs"), message));
-    }
-    let mut symbols = Symbols { dims: options.dims.clone() };
-    for info in &graph.input {
-        symbols.solve(info, options.shapes.get(info.name()));
-    }
-    let mut inputs = Inputs { trace, symbols, options, n_params: 0 };
-    let mut ports = Vec::new();
-    for info in &graph.input {
-        let name = info.name();
-        let location = walker.location(&format!("input `{name}`"));
-        let guard = nnc_frontend::trace::place(location);
-        if let Some(data) = options.values.get(name) {
-            let elem = declared_elem(info).filter(|elem| elem.carrier() == Some(data.dtype));
-            let elem = elem.unwrap_or(ElemType::of(data.dtype));
-            let value = Value::with_elem(Tensor::from_data(data.clone()), elem);
-            let is_optional = matches!(kind(info), Some(type_proto::Value::OptionalType(_)));
-            let value = if is_optional { Value::Optional(Some(Box::new(value))) } else { value };
-            walker.bind(name, value, &[]);
-        } else if !has_value(name) {
-            let before = inputs.n_params;
-            match inputs.declare(info) {
-                Ok((elem, value)) => {
-                    walker.bind(name, value, &[name]);
-                    let positions = before..inputs.n_params;
-                    let is_sequence = matches!(kind(info), Some(type_proto::Value::SequenceType(_)));
-                    ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound: None });
-                }
-                Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),
-            }
-        }
-        drop(guard);
-    }
-    ports
-}
-
-/// The inputs of the function, as they are declared one after the other.
-struct Inputs<'a> {
-    trace: &'a Trace,
-    symbols: Symbols,
-    options: &'a Options,
-    n_params: usize,
-}
-
-impl Inputs<'_> {
-    /// Declares an input of any type. A sequence `x` has the tensors `x.0`, `x.1`, ... for which there are shapes; an
-    /// optional is there if there is a shape for what it holds.
-    fn declare(&mut self, info: &ValueInfoProto) -> Result<(ElemType, Value), String> {
-        let shapes = &self.options.shapes;
-        let (name, of) = match kind(info) {
-            Some(type_proto::Value::SequenceType(element)) => (info.name(), element),
-            Some(type_proto::Value::OptionalType(element)) => {
-                let is_given = [info.name().to_string(), format!("{}.0", info.name())];
-                if !is_given.iter().any(|name| shapes.contains_key(name)) {
-                    return Ok((ElemType::Float, Value::Optional(None)));
-                }
-                let (elem, value) = self.declare(&element_of(info.name(), element))?;
-                return Ok((elem, Value::Optional(Some(Box::new(value)))));
-            }
-            _ => {
-                let (elem, ty) = input_type(info, &self.symbols, shapes.get(info.name()))?;
-                self.n_params += 1;
-                return Ok((elem, Value::with_elem(self.trace.input(info.name(), ty), elem)));
-            }
-        };
-        if shapes.is_empty() {
-            return Err(format!("the input is a sequence: give its tensors as `{name}.0`, `{name}.1`, ..."));
-        }
-        let given = (0..).map(|idx| format!("{name}.{idx}")).take_while(|part| shapes.contains_key(part));
-        let parts = given.map(|part| self.declare(&element_of(&part, of))).collect::<Result<Vec<_>, _>>()?;
-        let elem = parts.first().map_or(ElemType::Float, |(elem, _)| *elem);
-        Ok((elem, Value::Sequence(parts.into_iter().map(|(_, value)| value).collect())))
-    }
-}
-
-/// What a sequence or optional holds, as an input of its own.
-fn element_of(name: &str, element: &type_proto::Element) -> ValueInfoProto {
-    let ty = element.elem_type.as_deref().cloned();
-    ValueInfoProto { name: Some(name.to_string()), r#type: ty, ..ValueInfoProto::default() }
-}
-
-fn kind(info: &ValueInfoProto) -> Option<&type_proto::Value> {
-    info.r#type.as_ref()?.value.as_ref()
-}
-
-/// Extents of symbolic dimensions.
-struct Symbols {
-    dims: Bindings,
-}
-
-impl Symbols {
-    /// Binds the symbols of an input from the shape it will have.
-    fn solve(&mut self, info: &ValueInfoProto, shape: Option<&Vec<usize>>) {
-        let (Some(dims), Some(shape)) = (declared_dims(info), shape) else { return };
-        for (dim, &extent) in dims.iter().zip(shape) {
-            if let Some(tensor_shape_proto::Value::DimParam(param)) = &dim.value
-                && is_symbol(param)
-            {
-                self.dims.entry(param.clone()).or_insert(extent);
-            }
-        }
-    }
-
-    /// The extent of dimension `axis` of input `input`.
-    fn dim(&self, dim: &tensor_shape_proto::Dimension, input: &str, axis: usize) -> Dim {
-        let symbol = match &dim.value {
-            Some(tensor_shape_proto::Value::DimValue(value)) if *value >= 0 => return Dim::from(*value as usize),
-            Some(tensor_shape_proto::Value::DimParam(param)) if is_symbol(param) => param.clone(),
-            // Nothing is said, or what exporters write for that: a symbol of its own.
-            _ => format!("{input}.{axis}"),
-        };
-        let plain = plain(&symbol);
-        match self.dims.get(&symbol).or_else(|| self.dims.get(&plain)) {
-            Some(&extent) => Dim::from(extent),
-            None => Dim::symbol(plain),
-        }
-    }
-}
-
-/// Whether a `dim_param` names a dimension. Some exporters write `?` or `-1` for any.
-fn is_symbol(param: &str) -> bool {
-    param.chars().any(char::is_alphabetic)
-}
-
-/// A symbol that needs no quotes: other characters become `_`.
-fn plain(symbol: &str) -> String {
-    let body = symbol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
-    let start = if symbol.starts_with(|c: char| c.is_ascii_digit()) { "_" } else { "" };
-    start.chars().chain(body).collect()
-}
-
-fn declared(info: &ValueInfoProto) -> Option<&type_proto::Tensor> {
-    match &info.r#type {
-        Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) => Some(tensor),
-        _ => None,
-    }
-}
-
-fn declared_elem(info: &ValueInfoProto) -> Option<ElemType> {
-    ElemType::from_number(declared(info)?.elem_type())
-}
-
-fn declared_dims(info: &ValueInfoProto) -> Option<&[tensor_shape_proto::Dimension]> {
-    Some(&declared(info)?.shape.as_ref()?.dim)
-}
-
-fn input_type(
-    info: &ValueInfoProto,
-    symbols: &Symbols,
-    given: Option<&Vec<usize>>,
-) -> Result<(ElemType, TensorType), String> {
-    let Some(tensor) = declared(info) else {
-        return Err(
-            "the input is no tensor, sequence or optional (a map, a sparse tensor, or without a type)".to_string()
-        );
-    };
-    let number = tensor.elem_type();
-    let elem =
-        ElemType::from_number(number).ok_or_else(|| format!("element type {number}, which ONNX does not know"))?;
-    let dtype = elem.carrier().ok_or_else(|| format!("element type {elem}, which nnc does not have"))?;
-    let dims: Vec<Dim> = match (declared_dims(info), given) {
-        (Some(dims), _) => {
-            if let Some(given) = given
-                && given.len() != dims.len()
-            {
-                return Err(format!("a shape of rank {} is given, expected {}", given.len(), dims.len()));
-            }
-            let dim = |(axis, dim)| match given {
-                Some(given) if symbols.dim(dim, info.name(), axis).as_const().is_none() => Dim::from(given[axis]),
-                _ => symbols.dim(dim, info.name(), axis),
-            };
-            dims.iter().enumerate().map(dim).collect()
-        }
-        (None, Some(given)) => given.iter().map(|&extent| Dim::from(extent)).collect(),
-        (None, None) => return Err("the model declares no shape of it: give one".to_string()),
-    };
-    let ty = TensorType::new(dtype, dims);
-    ty.check_size()?;
-    Ok((elem, ty))
 }
 
 /// Declares the results.

@@ -195,14 +195,14 @@ impl Mask {
         if cx.flag("is_causal", false)? {
             right = Some(0);
         }
-        let keys = iota(DType::I64, [n_keys.clone()], 0);
+        let keys = iota(DType::I32, [n_keys.clone()], 0);
         if left.is_some() || right.is_some() {
             // The position of a query among the keys: behind those of the past, or the last of the valid ones.
             let queries = match n_valid {
                 None => positions(&n_past, &n_queries).unsqueeze(-1),
                 Some(n_valid) => {
-                    let queries = iota(DType::I64, [n_queries.clone()], 0).unsqueeze(-1);
-                    let offset = n_valid.to_dtype(DType::I64) - Tensor::extent(&n_queries);
+                    let queries = iota(DType::I32, [n_queries.clone()], 0).unsqueeze(-1);
+                    let offset = n_valid.to_dtype(DType::I32) - Tensor::extent(&n_queries).to_dtype(DType::I32);
                     queries + offset.unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)
                 }
             };
@@ -214,7 +214,7 @@ impl Mask {
             }
         }
         if let Some(n_valid) = n_valid {
-            let n_valid = n_valid.to_dtype(DType::I64).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1);
+            let n_valid = n_valid.to_dtype(DType::I32).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1);
             mask.allow(keys.lt(n_valid));
         }
         Ok(mask)
@@ -291,11 +291,11 @@ pub(super) fn softmax(scores: &Tensor, guarded: bool) -> Tensor {
     exp / sum
 }
 
-/// The numbers `start` to `start + length` (exclusive), `i64`; both may be symbolic.
+/// The numbers `start` to `start + length` (exclusive), `i32`; both may be symbolic.
 #[track_caller]
 pub(super) fn positions(start: &Dim, length: &Dim) -> Tensor {
     let end = start.clone() + length.clone();
-    let all = iota(DType::I64, [end.clone()], 0);
+    let all = iota(DType::I32, [end.clone()], 0);
     match start.as_const() {
         Some(0) => all,
         _ => apply(Op::Slice(SliceAttrs { start: vec![start.clone()], limit: vec![end], stride: vec![1] }), &[&all]),

@@ -180,7 +180,7 @@ fn padding(cx: &Cx<'_>, mask: &Tensor, n_keys: &Dim, like: &Tensor) -> Result<Te
     let counts = match mask.rank() {
         // Lengths of sequences that are filled up at the end.
         1 => {
-            iota(DType::I64, [n_keys.clone()], 0).lt(mask.to_dtype(DType::I64).unsqueeze(-1)).unsqueeze(1).unsqueeze(1)
+            iota(DType::I32, [n_keys.clone()], 0).lt(mask.to_dtype(DType::I32).unsqueeze(-1)).unsqueeze(1).unsqueeze(1)
         }
         2 => mask.ne(0).unsqueeze(1).unsqueeze(1),
         3 => mask.ne(0).unsqueeze(1),
@@ -212,7 +212,7 @@ fn attend(cx: &Cx<'_>, q: &Tensor, k: &Tensor, v: &Tensor, request: Request) -> 
     }
     if request.unidirectional {
         let queries = positions(&request.n_past, &q.size(2)).unsqueeze(-1);
-        let allowed = iota(DType::I64, [k.size(2)], 0).le(queries);
+        let allowed = iota(DType::I32, [k.size(2)], 0).le(queries);
         scores = where_(&allowed, scores, f64::from(f32::MIN));
     }
     let output = group.unfold(&group.fold(&softmax(&scores, false)).matmul(v));

@@ -1,0 +1,225 @@
+//! The inputs of a model: their types, symbolic extents, and what they become.
+
+use nnc_frontend::trace::Trace;
+use nnc_frontend::{Tensor, tensor};
+use nnc_ir::{Bindings, Diagnostic, Dim, TensorType};
+
+use super::{Options, Port};
+use crate::elem::ElemType;
+use crate::proto::{GraphProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use crate::value::Value;
+use crate::walk::Walker;
+
+/// Declares the inputs, and binds the names of inputs and constants.
+pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Vec<Port> {
+    // Older files list every constant among the inputs; a caller gives none of those.
+    let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
+    walker.bind_initializers(graph, &|name| options.values.contains_key(name));
+    for name in options.values.keys().filter(|name| !graph.input.iter().any(|info| names(info, name))) {
+        let message = format!("a value is given for input `{name}`, which the model does not have");
+        tensor::record(Diagnostic::new(walker.location("inputs"), message));
+    }
+    let mut inputs = Inputs { trace, options, symbols: Symbols { dims: options.dims.clone() }, n_params: 0 };
+    for info in &graph.input {
+        inputs.symbols.solve(info, options.shapes.get(info.name()));
+    }
+    let mut ports = Vec::new();
+    for info in graph.input.iter().filter(|info| !has_value(info.name()) || options.values.contains_key(info.name())) {
+        let name = info.name();
+        let guard = nnc_frontend::trace::place(walker.location(&format!("input `{name}`")));
+        let first = inputs.n_params;
+        match inputs.value(name, info.r#type.as_ref()) {
+            Ok((elem, value, sources)) => {
+                let sources: Vec<&str> = sources.iter().map(String::as_str).collect();
+                let is_sequence = matches!(value, Value::Sequence(_));
+                walker.bind(name, value, &sources);
+                let positions = first..inputs.n_params;
+                if !positions.is_empty() || is_sequence {
+                    ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound: None });
+                }
+            }
+            Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),
+        }
+        drop(guard);
+    }
+    ports
+}
+
+/// Whether `given` names input `info` or, of a sequence `x`, its element `x.0`, `x.1`, ....
+fn names(info: &ValueInfoProto, given: &str) -> bool {
+    let element = given.strip_prefix(info.name()).and_then(|rest| rest.strip_prefix('.'));
+    given == info.name() || (declared(info).is_none() && element.is_some_and(|index| index.parse::<usize>().is_ok()))
+}
+
+/// An input: its element type, what its name stands for, and the inputs of the function that it is made of.
+type Input = (ElemType, Value, Vec<String>);
+
+/// The inputs of the function, as they are declared.
+struct Inputs<'i> {
+    trace: &'i Trace,
+    options: &'i Options,
+    symbols: Symbols,
+    n_params: usize,
+}
+
+impl Inputs<'_> {
+    /// Input `name`. Of a sequence the elements are inputs `name.0`, `name.1`, ..., as many as are given; an optional
+    /// that is not given is empty.
+    fn value(&mut self, name: &str, ty: Option<&TypeProto>) -> Result<Input, String> {
+        let element = |element: &type_proto::Element| element.elem_type.as_deref().cloned();
+        match ty.and_then(|ty| ty.value.as_ref()) {
+            Some(type_proto::Value::SequenceType(of)) => self.sequence(name, element(of)),
+            Some(type_proto::Value::OptionalType(of)) => {
+                let inner = element(of);
+                let elem = inner.as_ref().and_then(elem_of).unwrap_or(ElemType::Float);
+                if !self.is_given(name) && !self.is_given(&format!("{name}.0")) {
+                    return Ok((elem, Value::Optional(None), Vec::new()));
+                }
+                let (elem, value, sources) = self.value(name, inner.as_ref())?;
+                Ok((elem, Value::Optional(Some(Box::new(value))), sources))
+            }
+            _ => self.tensor(name, ty),
+        }
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        self.options.shapes.contains_key(name) || self.options.values.contains_key(name)
+    }
+
+    fn sequence(&mut self, name: &str, element: Option<TypeProto>) -> Result<Input, String> {
+        if self.options.shapes.is_empty() && self.options.values.is_empty() {
+            return Err(format!(
+                "the input is a sequence: give the shapes of its elements `{name}.0`, `{name}.1`, ..."
+            ));
+        }
+        let mut elem = element.as_ref().and_then(elem_of).unwrap_or(ElemType::Float);
+        // Elements may differ in shape, whatever is declared.
+        let element = element.map(|mut ty| {
+            if let Some(type_proto::Value::TensorType(tensor)) = &mut ty.value {
+                tensor.shape = None;
+            }
+            ty
+        });
+        let (mut elements, mut sources) = (Vec::new(), Vec::new());
+        loop {
+            let part = format!("{name}.{}", elements.len());
+            if !self.is_given(&part) {
+                return Ok((elem, Value::Sequence(elements), sources));
+            }
+            let (found, value, from) = self.tensor(&part, element.as_ref())?;
+            elem = found;
+            elements.push(value);
+            sources.extend(from);
+        }
+    }
+
+    fn tensor(&mut self, name: &str, ty: Option<&TypeProto>) -> Result<Input, String> {
+        if let Some(data) = self.options.values.get(name) {
+            let elem = ty.and_then(elem_of).filter(|elem| elem.carrier() == Some(data.dtype));
+            let elem = elem.unwrap_or(ElemType::of(data.dtype));
+            return Ok((elem, Value::with_elem(Tensor::from_data(data.clone()), elem), Vec::new()));
+        }
+        let info = ValueInfoProto { name: Some(name.to_string()), r#type: ty.cloned(), ..ValueInfoProto::default() };
+        let (elem, ty) = input_type(&info, &self.symbols, self.options.shapes.get(name))?;
+        self.n_params += 1;
+        Ok((elem, Value::with_elem(self.trace.input(name, ty), elem), vec![name.to_string()]))
+    }
+}
+
+/// The element type of a tensor type.
+fn elem_of(ty: &TypeProto) -> Option<ElemType> {
+    match &ty.value {
+        Some(type_proto::Value::TensorType(tensor)) => ElemType::from_number(tensor.elem_type()),
+        _ => None,
+    }
+}
+
+/// Extents of symbolic dimensions.
+struct Symbols {
+    dims: Bindings,
+}
+
+impl Symbols {
+    /// Binds the symbols of an input from the shape it will have.
+    fn solve(&mut self, info: &ValueInfoProto, shape: Option<&Vec<usize>>) {
+        let (Some(dims), Some(shape)) = (declared_dims(info), shape) else { return };
+        for (dim, &extent) in dims.iter().zip(shape) {
+            if let Some(tensor_shape_proto::Value::DimParam(param)) = &dim.value
+                && is_symbol(param)
+            {
+                self.dims.entry(param.clone()).or_insert(extent);
+            }
+        }
+    }
+
+    /// The extent of dimension `axis` of input `input`.
+    fn dim(&self, dim: &tensor_shape_proto::Dimension, input: &str, axis: usize) -> Dim {
+        let symbol = match &dim.value {
+            Some(tensor_shape_proto::Value::DimValue(value)) if *value >= 0 => return Dim::from(*value as usize),
+            Some(tensor_shape_proto::Value::DimParam(param)) if is_symbol(param) => param.clone(),
+            // Nothing is said, or what exporters write for that: a symbol of its own.
+            _ => format!("{input}.{axis}"),
+        };
+        let plain = plain(&symbol);
+        match self.dims.get(&symbol).or_else(|| self.dims.get(&plain)) {
+            Some(&extent) => Dim::from(extent),
+            None => Dim::symbol(plain),
+        }
+    }
+}
+
+/// Whether a `dim_param` names a dimension. Some exporters write `?` or `-1` for any.
+fn is_symbol(param: &str) -> bool {
+    param.chars().any(char::is_alphabetic)
+}
+
+/// A symbol that needs no quotes: other characters become `_`.
+fn plain(symbol: &str) -> String {
+    let body = symbol.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' });
+    let start = if symbol.starts_with(|c: char| c.is_ascii_digit()) { "_" } else { "" };
+    start.chars().chain(body).collect()
+}
+
+fn declared(info: &ValueInfoProto) -> Option<&type_proto::Tensor> {
+    match &info.r#type {
+        Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) => Some(tensor),
+        _ => None,
+    }
+}
+
+pub(super) fn declared_dims(info: &ValueInfoProto) -> Option<&[tensor_shape_proto::Dimension]> {
+    Some(&declared(info)?.shape.as_ref()?.dim)
+}
+
+fn input_type(
+    info: &ValueInfoProto,
+    symbols: &Symbols,
+    given: Option<&Vec<usize>>,
+) -> Result<(ElemType, TensorType), String> {
+    let Some(tensor) = declared(info) else {
+        return Err("the input is no tensor (a map, say, or without a type), which nnc does not take".to_string());
+    };
+    let number = tensor.elem_type();
+    let elem =
+        ElemType::from_number(number).ok_or_else(|| format!("element type {number}, which ONNX does not know"))?;
+    let dtype = elem.carrier().ok_or_else(|| format!("element type {elem}, which nnc does not have"))?;
+    let dims: Vec<Dim> = match (declared_dims(info), given) {
+        (Some(dims), _) => {
+            if let Some(given) = given
+                && given.len() != dims.len()
+            {
+                return Err(format!("a shape of rank {} is given, expected {}", given.len(), dims.len()));
+            }
+            let dim = |(axis, dim)| match given {
+                Some(given) if symbols.dim(dim, info.name(), axis).as_const().is_none() => Dim::from(given[axis]),
+                _ => symbols.dim(dim, info.name(), axis),
+            };
+            dims.iter().enumerate().map(dim).collect()
+        }
+        (None, Some(given)) => given.iter().map(|&extent| Dim::from(extent)).collect(),
+        (None, None) => return Err("the model declares no shape of it: give one".to_string()),
+    };
+    let ty = TensorType::new(dtype, dims);
+    ty.check_size()?;
+    Ok((elem, ty))
+}

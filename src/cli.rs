@@ -2,6 +2,7 @@
 
 mod build;
 mod explain;
+mod export;
 mod given;
 mod inspect;
 mod opt;
@@ -69,6 +70,12 @@ Examples:
   nnc explain model.ir --dim N=64
   nnc explain loss.ir --dim N=64 --optimizer sgd:lr=0.1 --json")]
     Explain(explain::Args),
+    /// Write a function as an ONNX model.
+    #[command(after_help = "\
+Examples:
+  nnc export model.ir -o model.onnx
+  nnc export model.irb --func forward --dim N=1 -o model.onnx")]
+    Export(export::Args),
     /// List the tensors of a file of weights, or convert it.
     #[command(after_help = "\
 Examples:
@@ -173,6 +180,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Opt(args) => opt::main(&args),
         Command::Inspect(args) => inspect::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Export(args) => export::main(&args),
         Command::Weights(args) => weights::main(&args),
         Command::Targets => targets(),
         Command::Completions { shell } => {

@@ -28,6 +28,7 @@ mod history;
 mod loss;
 pub mod metrics;
 mod monitor;
+mod onnx;
 mod phase;
 mod plot;
 mod state;

@@ -287,6 +287,11 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// The trace that this thread is in, for functions that are called by what is traced.
+    pub fn active() -> Option<Self> {
+        is_active().then_some(Self { _private: () })
+    }
+
     /// Declares an input: fresh data on every call. The type is a [`TensorType`] or its text, where a name is a
     /// symbolic extent.
     ///

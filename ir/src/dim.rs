@@ -42,6 +42,24 @@ pub struct DimExpr {
     terms: BTreeMap<Vec<Factor>, i64>,
 }
 
+/// A summand of an extent: `coefficient` times the factors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DimTerm {
+    /// The number in front.
+    pub coefficient: i64,
+    /// The factors; none for the constant term.
+    pub factors: Vec<DimFactor>,
+}
+
+/// An indivisible factor of a [`DimTerm`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DimFactor {
+    /// A symbol.
+    Symbol(String),
+    /// The quotient of two extents, rounded down.
+    FloorDiv(Dim, Dim),
+}
+
 /// An indivisible factor of a term.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Factor {
@@ -298,6 +316,30 @@ impl Dim {
             }
         }
         symbol.map(|(name, scale)| (name, scale, offset))
+    }
+
+    /// The summands, the constant one first; none for 0.
+    ///
+    /// ```
+    /// use nnc_ir::Dim;
+    /// use nnc_ir::dim::DimFactor;
+    ///
+    /// let terms = (Dim::symbol("N") * Dim::from(2) + Dim::from(1)).terms();
+    /// assert_eq!((terms[0].coefficient, &terms[0].factors[..]), (1, &[][..]));
+    /// assert_eq!((terms[1].coefficient, &terms[1].factors[..]), (2, &[DimFactor::Symbol("N".to_string())][..]));
+    /// ```
+    pub fn terms(&self) -> Vec<DimTerm> {
+        let factor = |factor: &Factor| match factor {
+            Factor::Symbol(name) => DimFactor::Symbol(name.clone()),
+            Factor::FloorDiv(lhs, rhs) => {
+                DimFactor::FloorDiv(Self::normalize(lhs.clone()), Self::normalize(rhs.clone()))
+            }
+        };
+        let term = |(factors, &coefficient): (&Vec<Factor>, &i64)| DimTerm {
+            coefficient,
+            factors: factors.iter().map(factor).collect(),
+        };
+        self.expr().terms.iter().map(term).collect()
     }
 
     /// Number of summands.

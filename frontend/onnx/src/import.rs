@@ -1,6 +1,6 @@
 //! The import of a model as a whole: the file, the signature, and what comes out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
 use crate::ops::Domain;
-use crate::proto::{FunctionProto, GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto};
+use crate::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto};
 use crate::survey;
 use crate::value::Value;
-use crate::walk::{FunctionKey, Opsets, Walker, key_of};
+use crate::walk::{Opsets, Walker, Weights, functions_of};
 
 mod inputs;
 
@@ -82,13 +82,22 @@ pub struct PortBound {
 /// # Errors
 /// Everything that is wrong with the file, that nnc does not support, and that must be known to import it.
 pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
-    let name = path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned());
+    let base = path.parent().unwrap_or(Path::new(""));
+    import_shared(read_file(path)?, Some(base), Some(path), &file_name(path), options)
+}
+
+/// The file's content.
+pub(crate) fn read_file(path: &Path) -> Result<Bytes, ImportError> {
     let bytes = std::fs::read(path).map_err(|error| {
         let location = Location::at(path.display().to_string(), 0, 0);
         ImportError::one(Diagnostic::new(location, error.to_string()))
     })?;
-    let base = path.parent().unwrap_or(Path::new(""));
-    import_shared(bytes.into(), Some(base), Some(path), &name, options)
+    Ok(bytes.into())
+}
+
+/// What messages call the file.
+pub(crate) fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Imports the model in `bytes`. External data are read from directory `base`; `name` stands for the file in messages.
@@ -107,19 +116,28 @@ fn import_shared(
     options: &Options,
 ) -> Result<Imported, ImportError> {
     let file: Arc<str> = Arc::from(name);
-    let fault = |message: String| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message));
     // Tensors are slices of the file until they are read: nothing is copied twice.
-    let model = ModelProto::decode(bytes).map_err(|error| fault(format!("the file is no ONNX model: {error}")))?;
+    let model = ModelProto::decode(bytes).map_err(|error| {
+        let message = format!("the file is no ONNX model: {error}");
+        ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message))
+    })?;
+    import_model(&model, &TensorReader::new(base, path), &file, options, &Weights::default())
+}
+
+/// Imports a model; its weights are those of `weights`, to which new ones are added.
+pub(crate) fn import_model(
+    model: &ModelProto,
+    reader: &TensorReader,
+    file: &Arc<str>,
+    options: &Options,
+    weights: &Weights,
+) -> Result<Imported, ImportError> {
+    let fault = |message: String| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message));
     let Some(graph) = &model.graph else {
         return Err(fault("the file is no ONNX model: it has no graph".to_string()));
     };
     let opsets = Opsets::new(&model.opset_import);
-    let mut functions: HashMap<FunctionKey, FunctionProto> = HashMap::new();
-    for function in &model.functions {
-        if functions.insert(key_of(function), function.clone()).is_some() {
-            return Err(fault(format!("function `{}` of `{}` is defined twice", function.name(), function.domain())));
-        }
-    }
+    let functions = functions_of(model).map_err(fault)?;
 
     let unsupported = survey::unsupported(graph, &opsets, &functions);
     if !unsupported.is_empty() {
@@ -138,11 +156,10 @@ fn import_shared(
     }
 
     let opset = opsets.version(Domain::Onnx);
-    let reader = TensorReader::new(base, path);
     let (mut inputs, mut outputs, mut needs) = (Vec::new(), Vec::new(), Default::default());
     let traced = trace("main", |trace| {
         trace.fold_constants();
-        let walker = Walker::new(trace, &reader, file.clone(), &functions, opsets);
+        let walker = Walker::new(trace, reader, file.clone(), &functions, opsets, weights.clone());
         inputs = declare_inputs(trace, &walker, graph, options);
         walker.nodes(&graph.node);
         outputs = declare_outputs(trace, &walker, graph);

@@ -27,15 +27,19 @@
 //! | `ops` | the table |
 //! | [`given`] | imports with the inputs in hand |
 //! | [`values`] | values in files of their own |
+//! | [`module`] | models as layers, to be trained and saved again |
+//! | [`export`](mod@export) | the way back: functions of the IR as models |
 
 mod bound;
 mod cx;
 mod data;
 pub mod elem;
+pub mod export;
 mod fault;
 pub mod given;
 mod import;
 mod lowbit;
+pub mod module;
 mod ops;
 pub mod proto;
 mod shape_int;
@@ -47,6 +51,8 @@ mod walk;
 
 pub use bound::crop;
 pub use elem::ElemType;
+pub use export::{ExportOptions, Exported, export, export_bytes};
 pub use fault::{ImportError, Unsupported};
 pub use import::{Imported, Options, Port, PortBound, import, import_bytes, read_tensor};
+pub use module::OnnxModule;
 pub use ops::{Domain, NEWEST_OPSET, operators};

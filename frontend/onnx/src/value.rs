@@ -51,6 +51,8 @@ pub(crate) enum Source {
 /// A floating-point tensor of the model that can be trained.
 pub(crate) struct Weight {
     pub(crate) name: String,
+    /// What the model holds under the name: the parameter's first value.
+    pub(crate) stored: TensorData,
     pub(crate) parameter: Parameter,
 }
 

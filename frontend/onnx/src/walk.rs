@@ -15,7 +15,7 @@ use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
 use crate::fault::Fault;
 use crate::ops::{self, Domain};
-use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto, OperatorSetIdProto};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 use crate::shape_int::ShapeInt;
 use crate::value::{Source, StringTensor, TensorValue, Value, Weight};
 
@@ -94,7 +94,7 @@ pub(crate) struct Walker<'a> {
     pub(crate) trace: &'a Trace,
     pub(crate) reader: &'a TensorReader,
     file: Arc<str>,
-    functions: &'a HashMap<FunctionKey, FunctionProto>,
+    functions: &'a Functions,
     scopes: RefCell<Vec<Scope>>,
     frames: RefCell<Vec<Frame>>,
     /// For each node under way, the model inputs read so far.
@@ -102,7 +102,26 @@ pub(crate) struct Walker<'a> {
     needs: RefCell<BTreeSet<String>>,
     depth: Cell<usize>,
     n_nodes: Cell<usize>,
-    weights: RefCell<HashMap<String, Rc<Weight>>>,
+    weights: Weights,
+}
+
+/// Weights by name: shared by all walks over one model.
+pub(crate) type Weights = Rc<RefCell<HashMap<String, Rc<Weight>>>>;
+/// The functions of a model.
+pub(crate) type Functions = HashMap<FunctionKey, FunctionProto>;
+
+/// The functions that a model defines.
+///
+/// # Errors
+/// A function that is defined twice.
+pub(crate) fn functions_of(model: &ModelProto) -> Result<Functions, String> {
+    let mut functions = Functions::new();
+    for function in &model.functions {
+        if functions.insert(key_of(function), function.clone()).is_some() {
+            return Err(format!("function `{}` of `{}` is defined twice", function.name(), function.domain()));
+        }
+    }
+    Ok(functions)
 }
 
 /// What was found when something was tried in vain.
@@ -117,8 +136,9 @@ impl<'a> Walker<'a> {
         trace: &'a Trace,
         reader: &'a TensorReader,
         file: Arc<str>,
-        functions: &'a HashMap<FunctionKey, FunctionProto>,
+        functions: &'a Functions,
         opsets: Opsets,
+        weights: Weights,
     ) -> Self {
         let frame = Frame { opsets: Rc::new(opsets), attributes: Rc::default(), path: Rc::from("") };
         Self {
@@ -132,7 +152,7 @@ impl<'a> Walker<'a> {
             needs: RefCell::default(),
             depth: Cell::new(0),
             n_nodes: Cell::new(0),
-            weights: RefCell::default(),
+            weights,
         }
     }
 
@@ -199,11 +219,12 @@ impl<'a> Walker<'a> {
         for number in 1.. {
             match weights.get(&unique) {
                 None => break,
-                Some(weight) if weight.parameter.data() == data => return weight.clone(),
+                Some(weight) if weight.stored == data => return weight.clone(),
                 Some(_) => unique = format!("{name}.{number}"),
             }
         }
-        let weight = Rc::new(Weight { name: unique.clone(), parameter: Parameter::from_data(data) });
+        let parameter = Parameter::from_data(data.clone());
+        let weight = Rc::new(Weight { name: unique.clone(), stored: data, parameter });
         weights.insert(unique, weight.clone());
         weight
     }

@@ -5,16 +5,16 @@
 //! scripts/fetch_models.sh
 //! cargo run --release --example rank_sentences -- "Which animals were outside?"
 //! cargo run --release --example rank_sentences -- --sentences notes.txt --top 3 "When is the deadline?"
+//! cargo run --release --example rank_sentences -- --export minilm.onnx
 //! ```
 
 mod minilm;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Parser;
-use minilm::Embedder;
+use minilm::{Embedder, MiniLm};
 use nnc::prelude::*;
 
 const SENTENCES: &str = "\
@@ -49,9 +49,12 @@ struct Args {
     /// Print the similarities of all sentences to one another instead, a row a sentence.
     #[arg(long)]
     matrix: bool,
+    /// Write the network as an ONNX model instead, of inputs `ids` and `padding`.
+    #[arg(long)]
+    export: Option<PathBuf>,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args = Args::parse();
     let tier = match args.tier.as_str() {
         "cranelift" => Tier::Cranelift,
@@ -60,6 +63,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     if !args.model.is_dir() {
         return Err(format!("{} is no folder; scripts/fetch_models.sh fetches the model", args.model.display()).into());
+    }
+    if let Some(path) = &args.export {
+        let module = MiniLm::load(&args.model)?.trace()?;
+        let exported = nnc::onnx::export::export(&module.funcs[0], &module.weights, path, &Default::default());
+        let exported = exported.map_err(Error::Diagnostics)?;
+        println!("{}: opset {}, {} nodes", path.display(), exported.opset, exported.n_nodes);
+        return Ok(());
     }
     let text = match &args.sentences {
         Some(path) => std::fs::read_to_string(path)?,

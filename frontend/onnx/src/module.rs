@@ -148,7 +148,7 @@ impl OnnxModule {
         let walker = Walker::new(trace, &self.reader, self.file.clone(), &self.functions, opsets, self.weights.clone());
         walker.bind_initializers(graph, &|_| false);
         for (name, input) in self.inputs.iter().zip(inputs) {
-            walker.bind(name, input.clone().into(), &[name]);
+            walker.bind(name, input.clone().into(), &[name.as_str()]);
         }
         walker.nodes(&graph.node);
         let output = |name: &String| match walker.lookup(name) {

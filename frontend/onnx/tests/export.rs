@@ -113,13 +113,13 @@ const PROGRAMS: &[(&str, &[(&str, usize)], &str)] = &[
     (
         "symbolic_shapes",
         &[("N", 3), ("S", 4)],
-        "func @f(%x: f32[N, S, 6]) -> (y: f32[N*S + 1, 6], z: f32[N, S, 6], c: i64[S], h: f32[N, (S // 2), 6]) {
+        "func @f(%x: f32[N, S, 6]) -> (y: f32[N*S + 1, 6], z: f32[N, S, 6], c: i64[S], h: f32[N, S - 1, 6]) {
   %0 = reshape %x : f32[N*S, 6]
   %1 = constant 2.5 : f32[1, 6]
   %2 = concatenate %0, %1 {dim = 0} : f32[N*S + 1, 6]
   %3 = constant 0.5 : f32[N, S, 6]
   %4 = iota {dim = 0} : i64[S]
-  %5 = slice %x {limit = [N, 2*(S // 2), 6], stride = [1, 2, 1]}
+  %5 = slice %x {start = [0, 1, 0], limit = [N, S, 6]} : f32[N, S - 1, 6]
   return %2, %3, %4, %5
 }",
     ),
@@ -170,9 +170,10 @@ const PROGRAMS: &[(&str, &[(&str, usize)], &str)] = &[
     %1 = compare %p0, %0 {direction = lt} : bool[]
     return %1
   } (%p0: i32[], %p1: f32[2]) {
-    %0 = add %p0, %p0 : i32[]
-    %1 = negate %p1 : f32[2]
-    return %0, %1
+    %0 = constant 7 : i32[]
+    %1 = add %p0, %0 : i32[]
+    %2 = negate %p1 : f32[2]
+    return %1, %2
   } : i32[], f32[2]
   return %0, %1
 }",

@@ -1,7 +1,7 @@
 //! Contractions.
 
 use nnc_ir::ops::{ConvolutionAttrs, DotAttrs};
-use nnc_ir::{Dim, TensorType};
+use nnc_ir::{DType, Dim, TensorType};
 
 use super::emitter::{Emitter, Refusal, Val, int, ints, text};
 use super::lower::Site;
@@ -12,11 +12,16 @@ use super::reduce::is_narrow;
 pub(super) fn dot_general(e: &mut Emitter, at: &Site<'_>, attrs: &DotAttrs) -> Result<Val, Refusal> {
     let (mut lhs, mut rhs) = (at.full(e, 0)?, at.full(e, 1)?);
     let dtype = lhs.dtype();
-    if is_narrow(dtype) {
-        (lhs, rhs) = (e.cast(&lhs, nnc_ir::DType::I32), e.cast(&rhs, nnc_ir::DType::I32));
-    }
-    let ty = at.result().with_dtype(lhs.dtype());
-    let product = match matrices(&lhs.ty, &rhs.ty, attrs) {
+    let matrices = matrices(&lhs.ty, &rhs.ty, attrs);
+    // `Einsum` has no `bf16` before version 28; sums are in `f32` anyway.
+    let wide = match dtype {
+        dtype if is_narrow(dtype) => DType::I32,
+        DType::BF16 if matrices.is_none() => DType::F32,
+        dtype => dtype,
+    };
+    (lhs, rhs) = (e.cast(&lhs, wide), e.cast(&rhs, wide));
+    let ty = at.result().with_dtype(wide);
+    let product = match matrices {
         Some(Matrices { transposes: false }) => e.op("MatMul", &[&lhs, &rhs], ty),
         Some(Matrices { transposes: true }) if lhs.rank() == 2 && rhs.rank() == 2 && dtype.is_float() => {
             e.op_with("Gemm", &[&lhs, &rhs], vec![int("transB", 1)], ty)

@@ -91,6 +91,11 @@ pub(super) fn binary(e: &mut Emitter, at: &Site<'_>) -> Result<Val, Refusal> {
         Op::Remainder => e.map_with("Mod", &[x, y], vec![int("fmod", 1)]),
         Op::Maximum => maximum(e, x, y),
         Op::Minimum => minimum(e, x, y),
+        Op::Power if x.dtype().is_int() && !matches!(x.dtype(), DType::I32 | DType::I64) => {
+            // Powers wrap when they are narrowed again, as products do.
+            let y = e.cast(y, DType::I64);
+            e.through(DType::I64, x, |e, x| e.map("Pow", &[x, &y]))
+        }
         Op::Power => e.map("Pow", &[x, y]),
         Op::Atan2 => atan2(e, x, y),
         Op::And => e.map(if is_bool { "And" } else { "BitwiseAnd" }, &[x, y]),

@@ -180,6 +180,9 @@ impl Emitter {
 
     /// Writes a node with one result of type `ty`.
     pub(super) fn op_with(&mut self, op: &str, inputs: &[&Val], attrs: Vec<AttributeProto>, ty: TensorType) -> Val {
+        if inputs.iter().any(|input| input.dtype() == DType::BF16) {
+            self.needs(bf16_since(op));
+        }
         let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
         self.push(op, &names, attrs, &[ty]).remove(0)
     }
@@ -440,6 +443,16 @@ impl Emitter {
         ty.shape.0[axis] = extent;
         let (axis, step) = (self.ints(&[axis as i64]), self.ints(&[step]));
         self.op("Slice", &[val, start, end, &axis, &step], ty)
+    }
+}
+
+/// The version since which an operator takes `bf16`, where that is after [`crate::export::BASE_OPSET`].
+pub(super) fn bf16_since(op: &str) -> i64 {
+    match op {
+        "Atan" | "AveragePool" | "Conv" | "Cos" | "MaxPool" | "Round" | "Sin" | "Tan" => 22,
+        "TopK" => 24,
+        "Einsum" => 28,
+        _ => 0,
     }
 }
 

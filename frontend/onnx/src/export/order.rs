@@ -4,7 +4,7 @@ use nnc_ir::ops::{CumulativeAttrs, ReduceKind, SortAttrs};
 use nnc_ir::{DType, Scalar, TensorType};
 
 use super::elementwise::{maximum, minimum};
-use super::emitter::{Emitter, Refusal, Val, graph, int, ints};
+use super::emitter::{Emitter, Refusal, Val, bf16_since, graph, int, ints};
 use super::lower::{Site, without};
 use super::reduce::{is_narrow, widened};
 use super::signature::value_info;
@@ -82,6 +82,9 @@ pub(super) fn sort(e: &mut Emitter, at: &Site<'_>, attrs: &SortAttrs) -> Result<
     let axis = int("axis", attrs.dim as i64);
     let settings = vec![axis.clone(), int("largest", attrs.descending.into()), int("sorted", 1)];
     let types = [wide.ty.clone(), key.ty.with_dtype(DType::I64)];
+    if wide.dtype() == DType::BF16 {
+        e.needs(bf16_since("TopK"));
+    }
     let sorted = e.push("TopK", &[&wide.name, &count.name], settings, &types);
     let mut results = vec![e.cast(&sorted[0], key.dtype())];
     for other in &operands[1..] {

@@ -18,12 +18,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MODELS = ROOT / "out" / "models"
 RAPIDOCR = MODELS / "rapidocr"
 
-# Name, file, element type and shapes of the one input.
+# Name, file, inputs (name, range of its random values, element type), and their common shapes. `minilm.onnx` is nnc's own export of
+# all-MiniLM-L6-v2, so both compute the same graph.
 CASES = {
-    "magika": (MODELS / "magika" / "model.onnx", "bytes", np.int32, [(1, 2048), (8, 2048)]),
-    "det": (RAPIDOCR / "ch_PP-OCRv4_det_infer.onnx", "x", np.float32, [(1, 3, 736, 736), (1, 3, 736, 1312)]),
-    "cls": (RAPIDOCR / "ch_ppocr_mobile_v2.0_cls_infer.onnx", "x", np.float32, [(1, 3, 48, 192), (6, 3, 48, 192)]),
-    "rec": (RAPIDOCR / "ch_PP-OCRv4_rec_infer.onnx", "x", np.float32, [(1, 3, 48, 320), (6, 3, 48, 320)]),
+    "magika": (MODELS / "magika" / "model.onnx", [("bytes", (0, 257), np.int32)], [(1, 2048), (8, 2048)]),
+    "det": (RAPIDOCR / "ch_PP-OCRv4_det_infer.onnx", [("x", (-1, 1), np.float32)], [(1, 3, 736, 736), (1, 3, 736, 1312)]),
+    "cls": (RAPIDOCR / "ch_ppocr_mobile_v2.0_cls_infer.onnx", [("x", (-1, 1), np.float32)], [(1, 3, 48, 192), (6, 3, 48, 192)]),
+    "rec": (RAPIDOCR / "ch_PP-OCRv4_rec_infer.onnx", [("x", (-1, 1), np.float32)], [(1, 3, 48, 320), (6, 3, 48, 320)]),
+    "minilm": (MODELS / "minilm" / "minilm.onnx", [("ids", (0, 30000), np.int64), ("padding", (0, 1), np.bool_)], [(1, 16), (1, 128), (8, 64)]),
 }
 PEERS = ["nnc-llvm", "nnc-cranelift", "onnxruntime"]
 
@@ -60,11 +62,11 @@ class Child:
         self.process.wait()
 
 
-def random_input(dtype, shape):
+def random_input(bounds, dtype, shape):
+    """Integers below the upper bound (so `bool` in `(0, 1)` is false), or floats."""
     rng = np.random.default_rng(0)
-    if dtype is np.int32:
-        return rng.integers(0, 257, shape).astype(dtype)
-    return rng.uniform(-1, 1, shape).astype(dtype)
+    draw = rng.uniform if np.issubdtype(dtype, np.floating) else rng.integers
+    return draw(*bounds, shape).astype(dtype)
 
 
 def difference(found, expected):
@@ -94,10 +96,10 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = pathlib.Path(scratch)
         for name in args.models.split(","):
-            model, port, dtype, shapes = CASES[name]
+            model, ports, shapes = CASES[name]
             for shape in shapes:
                 inputs = scratch / "inputs.npz"
-                np.savez(inputs, **{port: random_input(dtype, shape)})
+                np.savez(inputs, **{port: random_input(bounds, dtype, shape) for port, bounds, dtype in ports})
                 for threads in map(int, args.threads.split(",")):
                     measured = measure(model, inputs, threads, peers, args.rounds, args.budget, scratch)
                     for peer, row in measured.items():

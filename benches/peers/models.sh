@@ -13,5 +13,6 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
 fi
 scripts/fetch_models.sh
 FEATURES=$(scripts/features.sh)
-cargo build --release --example peer_models --features "$FEATURES"
+cargo build --release --example peer_models --example rank_sentences --features "$FEATURES"
+target/release/examples/rank_sentences --export out/models/minilm/minilm.onnx >&2
 exec "$venv/bin/python" benches/peers/models.py "$@"

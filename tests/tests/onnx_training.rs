@@ -20,8 +20,7 @@ fn train(golden: &Golden, losses: &str, builder: nnc::trainer::TrainerBuilder<On
     let mut trainer = builder.build().expect("the settings are sound");
     let (x, y) = (golden.get("in.x"), golden.get("in.y"));
     let expected = golden.get(losses);
-    let found: Vec<f32> =
-        (0..expected.len()).map(|_| trainer.step(x, y).expect("the step runs") as f32).collect();
+    let found: Vec<f32> = (0..expected.len()).map(|_| trainer.step(x, y).expect("the step runs") as f32).collect();
     close(expected, &TensorData::from_f32(vec![found.len()], &found), RELATIVE, Scale::Element).expect("the losses");
     trainer
 }
@@ -30,7 +29,8 @@ fn train(golden: &Golden, losses: &str, builder: nnc::trainer::TrainerBuilder<On
 fn losses_are_pytorchs() {
     let golden = Golden::read("onnx/classifier");
     for &tier in tiers() {
-        let trainer = || Trainer::from_onnx(path(), Loss::cross_entropy(), Sgd::new(RATE)).expect("the model is read").tier(tier);
+        let trainer =
+            || Trainer::from_onnx(path(), Loss::cross_entropy(), Sgd::new(RATE)).expect("the model is read").tier(tier);
         let mut whole = train(&golden, "losses", trainer());
         let state = whole.sync().expect("the state").state_dict();
         for (name, expected) in golden.group("after.") {
@@ -73,7 +73,8 @@ fn outputs_are_pytorchs_for_any_batch() {
     let golden = Golden::read("onnx/classifier");
     let model = OnnxModule::load(path()).expect("the model is read");
     let x = Tensor::from_data(golden.get("in.x").clone());
-    close(golden.get("out"), &model.forward(&x).data().expect("concrete"), RELATIVE, Scale::Tensor).expect("the outputs");
+    close(golden.get("out"), &model.forward(&x).data().expect("concrete"), RELATIVE, Scale::Tensor)
+        .expect("the outputs");
     let two = model.forward(&x.narrow(0, 1, 2)).data().expect("concrete");
     let expected = Tensor::from_data(golden.get("out").clone()).narrow(0, 1, 2).data().expect("concrete");
     close(&expected, &two, RELATIVE, Scale::Tensor).expect("the outputs of two");

@@ -171,7 +171,9 @@ impl TensorReader {
         let target = path.canonicalize().map_err(fault)?;
         if !self.roots.iter().any(|root| target.starts_with(root)) {
             let (path, target) = (path.display(), target.display());
-            return Err(format!("external data `{path}` lead to `{target}`, expected a path inside the model's directory"));
+            return Err(format!(
+                "external data `{path}` lead to `{target}`, expected a path inside the model's directory"
+            ));
         }
         // A pipe or a device would never end.
         if !target.is_file() {

@@ -68,20 +68,21 @@ impl OnnxModule {
             let message = format!("the file is no ONNX model: {error}");
             ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message))
         })?;
-        let reader = TensorReader::new(Some(&base));
+        let reader = TensorReader::new(Some(&base), Some(path));
         let weights = Weights::default();
+        let functions = functions_of(&model)
+            .map_err(|message| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message)))?;
         let imported = import_model(&model, &reader, &file, &Options::default(), &weights)?;
         let Imported { module, inputs, outputs, .. } = imported;
         let func = module.func("main").expect("an import has a function @main");
         let known = weights.borrow();
         let used = func.params.iter().filter(|param| param.kind != ParamKind::Input);
-        let parameters = used
-            .filter_map(|param| Some((param.name.clone(), known.get(&param.name)?.parameter.clone())))
-            .collect();
+        let parameters =
+            used.filter_map(|param| Some((param.name.clone(), known.get(&param.name)?.parameter.clone()))).collect();
         drop(known);
         Ok(Self {
             file,
-            functions: functions_of(&model),
+            functions,
             model,
             reader,
             weights,
@@ -153,7 +154,10 @@ impl OnnxModule {
         walker.nodes(&graph.node);
         let output = |name: &String| match walker.lookup(name) {
             Some(Value::Tensor(value)) if value.bound.is_none() => walker.tensor(&value),
-            _ => tensor::record(Diagnostic::new(walker.location(&format!("output `{name}`")), "it is no tensor whose extents are known")),
+            _ => tensor::record(Diagnostic::new(
+                walker.location(&format!("output `{name}`")),
+                "it is no tensor whose extents are known",
+            )),
         };
         self.outputs.iter().map(output).collect()
     }

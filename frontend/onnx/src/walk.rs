@@ -287,7 +287,8 @@ impl<'a> Walker<'a> {
             match self.n_nodes.replace(self.n_nodes.get() + 1) {
                 n if n < MAX_NODES => self.node(node, idx, nodes),
                 MAX_NODES => {
-                    let message = format!("more than {MAX_NODES} nodes, counted as often as loops and functions run them");
+                    let message =
+                        format!("more than {MAX_NODES} nodes, counted as often as loops and functions run them");
                     tensor::record(Diagnostic::new(self.location(&describe(node, idx)), message));
                 }
                 // It is on record.

@@ -68,7 +68,8 @@ fn each(cases: Vec<Case>, check: fn(&Case) -> Result<(), String>) -> Result<(), 
 
 /// The tensors of a golden file whose keys start with `prefix`, by the rest of the key.
 fn golden(name: &str, prefix: &str) -> Result<Tensors, Failed> {
-    let file = WeightFile::read(&root().join(format!("tests/golden/{name}.safetensors"))).map_err(|fault| fault.to_string())?;
+    let file = WeightFile::read(&root().join(format!("tests/golden/{name}.safetensors")))
+        .map_err(|fault| fault.to_string())?;
     let strip = |(key, data): (Arc<str>, TensorData)| Some((key.strip_prefix(prefix)?.to_string(), data));
     Ok(file.tensors.into_iter().filter_map(strip).collect())
 }
@@ -300,7 +301,11 @@ fn compare(expected: &Tensors, found: &Tensors) -> Result<(), String> {
             DType::F64 => 1e-12,
             _ => 1e-5,
         };
-        let largest = data.scalars().map(Scalar::to_f64).filter(|value| value.is_finite()).fold(0.0, |max: f64, value| max.max(value.abs()));
+        let largest = data
+            .scalars()
+            .map(Scalar::to_f64)
+            .filter(|value| value.is_finite())
+            .fold(0.0, |max: f64, value| max.max(value.abs()));
         for (idx, (lhs, rhs)) in data.scalars().zip(other.scalars()).enumerate() {
             let (lhs, rhs) = (lhs.to_f64(), rhs.to_f64());
             let near = data.dtype.is_float() && (lhs - rhs).abs() <= relative * largest;
@@ -323,8 +328,8 @@ fn import_again(case: &Case) -> Result<(), String> {
     let names: Vec<&str> = imported.inputs.iter().map(|port| port.name.as_str()).collect();
     let given = inputs.iter().filter(|(name, _)| names.contains(&name.as_str()));
     let given: Tensors = given.map(|(name, data)| (name.clone(), data.clone())).collect();
-    let found = evaluate(again, &imported.module.weights, &given, dims)
-        .map_err(|why| with_text(format!("{why}\n{again}")))?;
+    let found =
+        evaluate(again, &imported.module.weights, &given, dims).map_err(|why| with_text(format!("{why}\n{again}")))?;
     compare(&expected, &found).map_err(|why| with_text(format!("{why}\n{again}")))
 }
 
@@ -341,7 +346,8 @@ fn runtime_agrees(python: &Path, cases: &[Case]) -> Result<(), Failed> {
         let bytes = export_bytes(func, weights).map_err(|faults| format!("{name}: {}", lines(faults)))?;
         std::fs::write(case.join("model.onnx"), bytes)?;
         let outputs = evaluate(func, weights, inputs, dims).map_err(|why| format!("{name}: {why}"))?;
-        let is_input = |name: &str| func.params.iter().any(|param| param.name == name && param.kind == ParamKind::Input);
+        let is_input =
+            |name: &str| func.params.iter().any(|param| param.name == name && param.kind == ParamKind::Input);
         let inputs = inputs.iter().filter(|(name, _)| is_input(name));
         let inputs: Tensors = inputs.map(|(name, data)| (name.clone(), data.clone())).collect();
         if is_numpy(&inputs) && is_numpy(&outputs) {
@@ -370,7 +376,8 @@ func @f(%s: u32[4], %x: i32[1, 1, 4], %k: i32[1, 1, 2]) -> (bits: u32[3], y: i32
 }
 ";
     let faults = export_bytes(&parse(text, Weights::new())?, &Weights::new()).expect_err("two ops have no form");
-    let messages: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.location.line, fault.message)).collect();
+    let messages: Vec<String> =
+        faults.iter().map(|fault| format!("{}: {}", fault.location.line, fault.message)).collect();
     assert_eq!(
         messages,
         [

@@ -6,7 +6,8 @@
 //! version that its newest operator needs.
 //!
 //! Where ONNX leaves open what nnc defines, the exported model is as ONNX runs it: conversions of floats that do not fit
-//! an integer, division of integers by zero, the order in which a scatter writes one element twice, rounding of sums.
+//! an integer, division of integers by zero, the order in which a scatter writes one element twice, rounding of sums, and
+//! NaN in maxima, minima, their positions, and sorts.
 //!
 //! | module | owns |
 //! |---|---|

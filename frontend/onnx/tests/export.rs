@@ -165,7 +165,7 @@ const PROGRAMS: &[(&str, &[(&str, usize)], &str)] = &[
     (
         "while",
         &[],
-        "func @f(%n: i32[], %x: f32[2]) -> (n: i32[], x: f32[2]) {
+        "func @f(%n: i32[], %x: f32[2]) -> (last: i32[], y: f32[2]) {
   %0, %1 = while %n, %x (%p0: i32[], %p1: f32[2]) {
     %0 = constant 20 : i32[]
     %1 = compare %p0, %0 {direction = lt} : bool[]
@@ -333,6 +333,10 @@ fn import_again(case: &Case) -> Result<(), String> {
     compare(&expected, &found).map_err(|why| with_text(format!("{why}\n{again}")))
 }
 
+/// Cases with NaN in maxima, minima and sorts, of which ONNX says nothing: ONNX Runtime passes over them.
+const LEFT_OPEN: [&str; 6] =
+    ["reduce_argmax_ties", "reduce_argmin_ties", "reduce_max_special", "reduce_min_special", "sort", "sort_descending"];
+
 /// Whether NumPy has all types, so that values can be handed over.
 fn is_numpy(tensors: &Tensors) -> bool {
     tensors.values().all(|data| data.dtype != DType::BF16)
@@ -350,7 +354,7 @@ fn runtime_agrees(python: &Path, cases: &[Case]) -> Result<(), Failed> {
             |name: &str| func.params.iter().any(|param| param.name == name && param.kind == ParamKind::Input);
         let inputs = inputs.iter().filter(|(name, _)| is_input(name));
         let inputs: Tensors = inputs.map(|(name, data)| (name.clone(), data.clone())).collect();
-        if is_numpy(&inputs) && is_numpy(&outputs) {
+        if is_numpy(&inputs) && is_numpy(&outputs) && !LEFT_OPEN.contains(&name.as_str()) {
             npy::save_npz(&case.join("in.npz"), &inputs).map_err(|fault| fault.to_string())?;
             npy::save_npz(&case.join("out.npz"), &outputs).map_err(|fault| fault.to_string())?;
         }

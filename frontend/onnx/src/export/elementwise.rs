@@ -175,7 +175,7 @@ fn unsigned(dtype: DType) -> DType {
     DType::from_name(&name).unwrap_or(dtype)
 }
 
-/// The angle of the point (`x`, `y`), from the angle of its slope.
+/// The angle of the point (`x`, `y`), from the angle of its slope. Zeros count by their signs.
 fn atan2(e: &mut Emitter, y: &Val, x: &Val) -> Val {
     let dtype = y.dtype();
     let [zero, infinity] = [0.0, f64::INFINITY].map(|value| e.number(dtype, value));
@@ -187,17 +187,26 @@ fn atan2(e: &mut Emitter, y: &Val, x: &Val) -> Val {
     let (sign_x, sign_y) = (e.map("Sign", &[x]), e.map("Sign", &[y]));
     let (x, y) = (e.select(&is_diagonal, &sign_x, x), e.select(&is_diagonal, &sign_y, y));
 
+    let [is_upright, is_level] = [&x, &y].map(|part| e.test("Equal", &[part, &zero]));
+    let [is_left, is_below] = [&x, &y].map(|part| {
+        // The reciprocal of a negative zero is below 0, that of a negative infinity is not.
+        let reciprocal = e.map("Reciprocal", &[part]);
+        let (is_negative, is_inverse_negative) =
+            (e.test("Less", &[part, &zero]), e.test("Less", &[&reciprocal, &zero]));
+        e.map("Or", &[&is_negative, &is_inverse_negative])
+    });
     let slope = e.map("Div", &[&y, &x]);
     let angle = e.map("Atan", &[&slope]);
-    let is_below = e.test("Less", &[&y, &zero]);
+    let is_origin = e.map("And", &[&is_upright, &is_level]);
+    let angle = e.select(&is_origin, &y, &angle);
+    // To the left the point opposite has the slope's angle.
     let opposite = e.map("Neg", &[&pi]);
     let turn = e.select(&is_below, &opposite, &pi);
-    let is_left = e.test("Less", &[&x, &zero]);
     let turned = e.map("Add", &[&angle, &turn]);
     let angle = e.select(&is_left, &turned, &angle);
-    // On the axis the slope is infinite, or 0 / 0 at the origin, whose angle is 0.
-    let sign = e.map("Sign", &[&y]);
+    // On the axis the slope is infinite, of either sign.
+    let (is_raised, sign) = (e.map("Not", &[&is_level]), e.map("Sign", &[&y]));
+    let is_upright = e.map("And", &[&is_upright, &is_raised]);
     let upright = e.map("Mul", &[&sign, &half_pi]);
-    let is_upright = e.test("Equal", &[&x, &zero]);
     e.select(&is_upright, &upright, &angle)
 }

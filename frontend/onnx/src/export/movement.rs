@@ -1,9 +1,11 @@
 //! Ops that move elements.
 
-use nnc_ir::ops::{BroadcastAttrs, PadAttrs, SliceAttrs};
+use nnc_ir::ops::{BroadcastAttrs, Combiner, IotaAttrs, PadAttrs, SliceAttrs};
 use nnc_ir::{DType, Dim, Shape, TensorType};
 
-use super::emitter::{Emitter, Refusal, Val};
+use super::emitter::{Emitter, Refusal, Val, int};
+use super::index::put;
+use super::leaf;
 use super::lower::Site;
 
 /// Nothing is repeated here: the operand gets the dimensions that let it broadcast.
@@ -91,54 +93,45 @@ pub(super) fn reverse(e: &mut Emitter, at: &Site<'_>, dims: &[usize]) -> Result<
     Ok(e.op("Slice", &[&operand, &starts, &ends, &axes, &steps], operand.ty.clone()))
 }
 
-/// The start along `dim`, clamped so that `size` elements follow, as a vector of one `i64`.
-fn start(e: &mut Emitter, start: &Val, extent: &Dim, size: &Dim) -> Result<Val, Refusal> {
+/// Positions along a dimension of the `size` elements from a start, which is clamped so that they all exist.
+fn positions(e: &mut Emitter, start: &Val, extent: &Dim, size: &Dim) -> Result<Val, Refusal> {
     let start = e.cast(start, DType::I64);
-    let start = e.reshape(&start, &Shape::fixed(&[1]))?;
-    let zero = e.ints(&[0]);
-    let (extent, size) = (e.extent(extent)?, e.extent(size)?);
-    let largest = e.map("Sub", &[&extent, &size]);
+    let (zero, largest) = (e.int(0), e.extent_scalar(&(extent.clone() - size.clone()))?);
     let below = e.map("Min", &[&start, &largest]);
-    Ok(e.map("Max", &[&below, &zero]))
+    let start = e.map("Max", &[&below, &zero]);
+    let ty = TensorType { dtype: DType::I64, shape: Shape(vec![size.clone()]) };
+    let counted = leaf::iota(e, &IotaAttrs { ty, dim: 0 })?;
+    Ok(e.map("Add", &[&start, &counted]))
 }
 
+/// The elements at the slice's positions, one dimension after the other.
 pub(super) fn dynamic_slice(e: &mut Emitter, at: &Site<'_>, sizes: &Shape) -> Result<Val, Refusal> {
-    let operand = at.full(e, 0)?;
-    let axes: Vec<usize> = (0..operand.rank()).filter(|&dim| sizes[dim] != *operand.dim(dim)).collect();
-    if axes.is_empty() {
-        return Ok(operand);
+    let mut val = at.full(e, 0)?;
+    for axis in 0..val.rank() {
+        let size = &sizes[axis];
+        if size == val.dim(axis) {
+            continue;
+        }
+        let positions = positions(e, at.val(1 + axis), val.dim(axis), size)?;
+        let mut ty = val.ty.clone();
+        ty.shape.0[axis] = size.clone();
+        val = e.op_with("Gather", &[&val, &positions], vec![int("axis", axis as i64)], ty);
     }
-    let mut starts = Vec::new();
-    for &axis in &axes {
-        starts.push(start(e, at.val(1 + axis), operand.dim(axis), &sizes[axis])?);
-    }
-    let starts = e.concat(&starts, 0);
-    let sizes: Vec<Dim> = axes.iter().map(|&axis| sizes[axis].clone()).collect();
-    let sizes = e.extents(&sizes)?;
-    let ends = e.map("Add", &[&starts, &sizes]);
-    let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64).collect();
-    let axes = e.ints(&axes);
-    Ok(e.op("Slice", &[&operand, &starts, &ends, &axes], at.result().clone()))
+    Ok(val)
 }
 
-/// Dimension by dimension: what lies before, the part that changes, what lies behind.
+/// Each element of the update goes to its position among all elements of the operand.
 pub(super) fn dynamic_update_slice(e: &mut Emitter, at: &Site<'_>) -> Result<Val, Refusal> {
     let (operand, update) = (at.full(e, 0)?, at.full(e, 1)?);
-    let axes: Vec<usize> = (0..operand.rank()).filter(|&dim| update.dim(dim) != operand.dim(dim)).collect();
-    replace(e, at, &operand, &update, &axes)
-}
-
-fn replace(e: &mut Emitter, at: &Site<'_>, operand: &Val, update: &Val, axes: &[usize]) -> Result<Val, Refusal> {
-    let Some((&axis, axes)) = axes.split_first() else { return Ok(update.clone()) };
-    let (extent, size) = (operand.dim(axis).clone(), update.dim(axis).clone());
-    let start = start(e, at.val(2 + axis), &extent, &size)?;
-    let (zero, n_replaced, last) = (e.ints(&[0]), e.extent(&size)?, e.extent(&extent)?);
-    let end = e.map("Add", &[&start, &n_replaced]);
-    // How the rest splits is known when the model runs; what matters here is that it adds up.
-    let rest = extent - size.clone();
-    let before = e.slice(operand, axis, (&zero, &start), 1, rest);
-    let inside = e.slice(operand, axis, (&start, &end), 1, size);
-    let behind = e.slice(operand, axis, (&end, &last), 1, Dim::from(0));
-    let inside = replace(e, at, &inside, update, axes)?;
-    Ok(e.concat(&[before, inside, behind], axis))
+    let rank = operand.rank();
+    let mut position = e.int(0);
+    for axis in 0..rank {
+        let along = positions(e, at.val(2 + axis), operand.dim(axis), update.dim(axis))?;
+        let behind: Vec<usize> = (1..rank - axis).collect();
+        let along = e.unsqueeze(&along, &behind);
+        let extent = e.extent_scalar(operand.dim(axis))?;
+        position = e.map("Mul", &[&position, &extent]);
+        position = e.map("Add", &[&position, &along]);
+    }
+    put(e, &operand, &position, &update, Combiner::Assign)
 }

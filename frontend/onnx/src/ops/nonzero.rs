@@ -29,7 +29,7 @@ pub(super) struct Found {
 impl Found {
     /// Where a `bool` vector is true.
     pub(super) fn of(mask: &Tensor) -> Self {
-        let length = [mask.shape()[0].clone()];
+        let length = [mask.size(0)];
         let running = mask.long().cumsum(0);
         // Those that are false go to no place at all.
         let places = where_(mask, running - 1, -1);
@@ -51,7 +51,7 @@ impl Found {
 
     /// How many there can be.
     fn extent(&self) -> Dim {
-        self.positions.shape()[0].clone()
+        self.positions.size(0)
     }
 
     /// `true` for what was found, `false` for fill, in dimension `axis` of `rank`. `None` if there is no fill.

@@ -213,10 +213,15 @@ fn max_unpool(cx: &mut Cx<'_>) -> Outcome {
     };
     for (dim, &extent) in extents.iter().enumerate() {
         let (low, high) = window.pads[dim];
-        let unpooled = (extent as i64 - 1) * window.stride[dim] as i64 - low - high + window.kernel[dim] as i64;
+        let reach = (extent as i64 - 1).saturating_mul(window.stride[dim] as i64);
+        let unpooled = reach.saturating_add(window.kernel[dim] as i64 - low - high);
         shape.push(unpooled.max(0) as usize);
     }
-    let zeros = Tensor::zeros([shape.iter().product::<usize>()]).to_dtype(x.dtype());
+    let n_elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+    let Some(n_elements) = n_elements else {
+        return Err(cx.invalid(format!("the result has extents {shape:?}, which no memory holds")));
+    };
+    let zeros = Tensor::zeros([n_elements]).to_dtype(x.dtype());
     let y = zeros.scatter(0, &at.flatten(0, -1), &x.flatten(0, -1)).reshape(shape.as_slice());
     if !cx.has(2) {
         return one(y);
@@ -227,6 +232,6 @@ fn max_unpool(cx: &mut Cx<'_>) -> Outcome {
         return Err(cx.invalid(format!("the output shape is {wanted:?}, expected {} extents", shape.len())));
     }
     let missing: Vec<(i64, i64)> =
-        shape.iter().zip(&wanted).rev().map(|(&extent, &wanted)| (0, wanted - extent as i64)).collect();
+        shape.iter().zip(&wanted).rev().map(|(&extent, &wanted)| (0, wanted.saturating_sub(extent as i64))).collect();
     one(y.pad(&missing, 0.0))
 }

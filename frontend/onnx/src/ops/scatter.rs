@@ -57,6 +57,9 @@ fn tensor_scatter(cx: &mut Cx<'_>) -> Outcome {
     if axis == 0 {
         return Err(cx.invalid("axis is 0, which is the batch"));
     }
+    if update.rank() != rank {
+        return Err(cx.invalid(format!("an update of {} for a cache of {}", update.ty(), cache.ty())));
+    }
     let mode = cx.string_or("mode", "linear")?;
     let circular = match mode.as_str() {
         "linear" => false,

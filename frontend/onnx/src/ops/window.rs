@@ -43,8 +43,9 @@ impl Window {
     /// Windows of a convolution: the extents are those of the weight, which `kernel_shape` may only repeat.
     pub(super) fn of_weight(cx: &Cx<'_>, weight: &Tensor) -> Result<Self, Fault> {
         let extents: Option<Vec<usize>> = weight.dims().iter().skip(2).map(Dim::as_const).collect();
-        let Some(kernel) = extents.filter(|extents| !extents.is_empty()) else {
-            return Err(cx.invalid(format!("the weight is {}, expected known kernel extents", weight.ty())));
+        let is_kernel = |extents: &Vec<usize>| !extents.is_empty() && !extents.contains(&0);
+        let Some(kernel) = extents.filter(is_kernel) else {
+            return Err(cx.invalid(format!("the weight is {}, expected known kernel extents from 1", weight.ty())));
         };
         match counts(cx, "kernel_shape", kernel.len())? {
             Some(given) if given != kernel => {

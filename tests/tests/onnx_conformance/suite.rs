@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nnc_onnx::proto::{GraphProto, ModelProto, TypeProto, type_proto};
+use nnc_onnx::proto::{GraphProto, ModelProto, TypeProto, ValueInfoProto, type_proto};
 use nnc_onnx::values::{FileValue, read_value};
 use prost::Message;
 
@@ -83,7 +83,7 @@ impl Case {
         let graph = model.graph.as_ref().ok_or("the model has no graph")?;
         let mut sets = Vec::new();
         for folder in entries(&self.folder)?.into_iter().filter(|path| path.is_dir()) {
-            let read = |kind: &str, infos: &[nnc_onnx::proto::ValueInfoProto]| {
+            let read = |kind: &str, infos: &[&ValueInfoProto]| {
                 let mut values = Vec::new();
                 for (idx, info) in infos.iter().enumerate() {
                     let path = folder.join(format!("{kind}_{idx}.pb"));
@@ -97,7 +97,11 @@ impl Case {
                 }
                 Ok::<_, String>(values)
             };
-            sets.push(DataSet { inputs: read("input", &graph.input)?, outputs: read("output", &graph.output)? });
+            // Older models list their constants among the inputs.
+            let is_constant = |info: &&ValueInfoProto| graph.initializer.iter().any(|tensor| tensor.name == info.name);
+            let inputs: Vec<&ValueInfoProto> = graph.input.iter().filter(|info| !is_constant(info)).collect();
+            let outputs: Vec<&ValueInfoProto> = graph.output.iter().collect();
+            sets.push(DataSet { inputs: read("input", &inputs)?, outputs: read("output", &outputs)? });
         }
         Ok(sets)
     }

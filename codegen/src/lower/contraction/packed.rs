@@ -223,8 +223,7 @@ fn plan(
     if let (Feed::Memory(a), Feed::Memory(b), None) = (&a, &b, given) {
         // No panel bounds the depth: sums stay in registers for all of it, and tiles in the L1 cache.
         let deep = Blocking::even(&depth_dims, &space, costs::MAX_DEPTH);
-        let low =
-            Blocking::even(row_dims, &space, (costs::MAX_NEAR_SUMS / columns.len().next_multiple_of(16)).max(1));
+        let low = Blocking::even(row_dims, &space, (costs::MAX_NEAR_SUMS / columns.len().next_multiple_of(16)).max(1));
         let along = (deep.dims.as_slice(), deep.block_extents());
         let is_flat = |memory: &Memory, blocking: &Blocking| {
             memory.strides((&blocking.dims, &blocking.block_extents()), (along.0, &along.1)).is_some()

@@ -159,9 +159,11 @@ impl Windows {
     /// Index into the image; outside of it is padding.
     pub(super) fn image_coords(&self, space: &[Affine], contracted: &[Affine]) -> Vec<Affine> {
         let channel = contracted[0].plus_scaled(&space[GROUP], self.inputs as i64);
-        let spots = self.phases.iter().zip(&space[self.first_window()..]).zip(&contracted[1..]).map(|((phase, window), tap)| {
-            window.scaled(phase.by_window).plus_scaled(tap, phase.by_tap).plus_const(phase.origin)
-        });
+        let spots = self.phases.iter().zip(&space[self.first_window()..]).zip(&contracted[1..]).map(
+            |((phase, window), tap)| {
+                window.scaled(phase.by_window).plus_scaled(tap, phase.by_tap).plus_const(phase.origin)
+            },
+        );
         [space[BATCH].clone(), channel].into_iter().chain(spots).collect()
     }
 }
@@ -216,9 +218,16 @@ mod tests {
     /// Every window and tap that meet on the dilated image belong to exactly one phase, at the element they meet on.
     #[test]
     fn phases_cover_what_meets() {
-        for (stride, lhs_dilation, rhs_dilation, low) in
-            [(1, 1, 1, 0), (1, 7, 1, 6), (2, 1, 3, 1), (1, 2, 1, 1), (2, 3, 1, -1), (3, 2, 2, 4), (2, 4, 6, 3), (2, 2, 1, 0)]
-        {
+        for (stride, lhs_dilation, rhs_dilation, low) in [
+            (1, 1, 1, 0),
+            (1, 7, 1, 6),
+            (2, 1, 3, 1),
+            (1, 2, 1, 1),
+            (2, 3, 1, -1),
+            (3, 2, 2, 4),
+            (2, 4, 6, 3),
+            (2, 2, 1, 0),
+        ] {
             let window = WindowDim { stride, low, high: 0, lhs_dilation, rhs_dilation };
             let (windows, taps) = (7, 5);
             let phases = phases(&window, windows, taps);

@@ -5,7 +5,7 @@
 //! that say what shape something has. What comes out is the same in every case, a [`Module`], so nothing after this knows
 //! what file it was.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -62,6 +62,8 @@ pub struct Model {
     pub outputs: Vec<Port>,
     /// Further facts that an ONNX model carries: a vocabulary, the names of classes.
     pub metadata: BTreeMap<String, String>,
+    /// Symbolic dimensions of an ONNX model that were given an extent, by the names they were given under.
+    pub bound: BTreeSet<String>,
 }
 
 /// Reads a model as it is: symbolic dimensions stay symbolic.
@@ -89,13 +91,13 @@ pub fn load_with(path: &Path, dims: &Bindings, inputs: &IndexMap<String, TensorD
     match format {
         Format::Ir => {
             let module = nnc_ir::file::load_module(path)?;
-            let (fixed, inputs, outputs, metadata) = Default::default();
-            Ok(Model { module, format, fixed, inputs, outputs, metadata })
+            let (fixed, inputs, outputs, metadata, bound) = Default::default();
+            Ok(Model { module, format, fixed, inputs, outputs, metadata, bound })
         }
         Format::Onnx => {
             let Given { imported, fixed } = import_given(path, dims, inputs)?;
-            let Imported { module, inputs, outputs, metadata, .. } = imported;
-            Ok(Model { module, format, fixed, inputs, outputs, metadata })
+            let Imported { module, inputs, outputs, metadata, bound, .. } = imported;
+            Ok(Model { module, format, fixed, inputs, outputs, metadata, bound })
         }
     }
 }

@@ -219,7 +219,7 @@ fn all_faults_are_reported_at_their_places() {
 func @g() {
 ",
         &[
-            "t.ir:1:13: unknown element type `f33`\n  note: expected one of bool, u8, i8, i32, u32, i64, f16, bf16, f32, f64",
+            "t.ir:1:13: unknown element type `f33`\n  note: expected one of bool, u8, i8, i16, u16, i32, u32, i64, u64, f16, bf16, f32, f64",
             "t.ir:2:8: unknown op `ad`\n  note: did you mean `add`?",
             "t.ir:6:19: reduce: attribute `kind` is sun, expected one of sum, prod, min, max, any, all, argmin, argmax",
             "t.ir:7:31: reduce: unknown attribute `dim`, expected `kind`, `dims`",

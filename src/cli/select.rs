@@ -50,8 +50,10 @@ pub(super) fn load(path: &Path, dims: &Bindings, given: &mut Given) -> Result<Mo
 
 /// Picks and prepares the function.
 pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<Selected, Failure> {
-    let dims = parse_dims(&args.dims)?;
+    let mut dims = parse_dims(&args.dims)?;
     let mut model = load(path, &dims, given)?;
+    // The others are the function's to know, or nobody's.
+    dims.retain(|symbol, _| !model.bound.contains(symbol));
     let Module { funcs, weights } = std::mem::take(&mut model.module);
     let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
     let func = match &args.func {

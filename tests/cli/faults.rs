@@ -62,7 +62,7 @@ fn inputs() {
     sandbox.write_npy("double.npy", &TensorData::from_doubles(DType::F64, vec![5, 12], vec![0.0; 60]));
     for model in ["model.ir", "model.nnc"] {
         check(&sandbox, &["run", model], "not given, expected f32[");
-        check(&sandbox, &["run", model, "--input", "x"], "found `x`, expected NAME=FILE.npy");
+        check(&sandbox, &["run", model, "--input", "x"], "found `x`, expected NAME=FILE");
         check(&sandbox, &["run", model, "--input", "x=nowhere.npy"], "nowhere.npy");
         check(
             &sandbox,

@@ -1,6 +1,6 @@
 //! The import of a model as a whole: the file, the signature, and what comes out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -50,6 +50,8 @@ pub struct Imported {
     pub producer: String,
     /// Further facts that the model carries: a vocabulary, the names of classes.
     pub metadata: BTreeMap<String, String>,
+    /// Symbolic dimensions that were given an extent, by the names they were given under.
+    pub bound: BTreeSet<String>,
 }
 
 /// An input or output of a model.
@@ -156,11 +158,11 @@ pub(crate) fn import_model(
     }
 
     let opset = opsets.version(Domain::Onnx);
-    let (mut inputs, mut outputs, mut needs) = (Vec::new(), Vec::new(), Default::default());
+    let (mut inputs, mut outputs, mut needs, mut bound) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
     let traced = trace("main", |trace| {
         trace.fold_constants();
         let walker = Walker::new(trace, reader, file.clone(), &functions, opsets, weights.clone());
-        inputs = declare_inputs(trace, &walker, graph, options);
+        (inputs, bound) = declare_inputs(trace, &walker, graph, options);
         walker.nodes(&graph.node);
         outputs = declare_outputs(trace, &walker, graph);
         needs = walker.needs();
@@ -175,7 +177,7 @@ pub(crate) fn import_model(
             let producer = words.join(" ").trim().to_string();
             let facts = model.metadata_props.iter();
             let metadata = facts.map(|entry| (entry.key().to_string(), entry.value().to_string())).collect();
-            Ok(Imported { module, inputs, outputs, opset, producer, metadata })
+            Ok(Imported { module, inputs, outputs, opset, producer, metadata, bound })
         }
         Err(error) => {
             let is_open = |info: &ValueInfoProto| {

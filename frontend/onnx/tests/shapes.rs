@@ -318,7 +318,7 @@ fn faults_name_what_was_found() {
     let fault = |model: Model| model.import().err().unwrap_or_default();
     let odd = fault(model("2 3").constant("axis", &[0]).node("Squeeze x axis -> y"));
     assert!(odd.contains("axis 0 of f32[2, 3] is 2, expected 1"), "{odd}");
-    let uneven = fault(model("2 3").node_with("Split x -> y b", &[("axis", &[1])]));
+    let uneven = fault(model("2 N").node_with("Split x -> y b", &[("axis", &[1])]));
     assert!(uneven.contains("does not divide into 2 parts"), "{uneven}");
     let mixed = fault(model("2 3").constant("one", &[1]).node("Add x one -> y"));
     assert!(mixed.contains("float and int64"), "{mixed}");

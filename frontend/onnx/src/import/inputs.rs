@@ -1,5 +1,8 @@
 //! The inputs of a model: their types, symbolic extents, and what they become.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use nnc_frontend::trace::Trace;
 use nnc_frontend::{Tensor, tensor};
 use nnc_ir::{Bindings, Diagnostic, Dim, TensorType};
@@ -10,8 +13,13 @@ use crate::proto::{GraphProto, TypeProto, ValueInfoProto, tensor_shape_proto, ty
 use crate::value::Value;
 use crate::walk::Walker;
 
-/// Declares the inputs, and binds the names of inputs and constants.
-pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Vec<Port> {
+/// Declares the inputs, and binds the names of inputs and constants. Gives the inputs, and which symbols had an extent.
+pub(super) fn declare_inputs(
+    trace: &Trace,
+    walker: &Walker<'_>,
+    graph: &GraphProto,
+    options: &Options,
+) -> (Vec<Port>, BTreeSet<String>) {
     // Older files list every constant among the inputs; a caller gives none of those.
     let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
     walker.bind_initializers(graph, &|name| options.values.contains_key(name));
@@ -19,7 +27,7 @@ pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphPr
         let message = format!("a value is given for input `{name}`, which the model does not have");
         tensor::record(Diagnostic::new(walker.location("inputs"), message));
     }
-    let mut inputs = Inputs { trace, options, symbols: Symbols { dims: options.dims.clone() }, n_params: 0 };
+    let mut inputs = Inputs { trace, options, symbols: Symbols { dims: options.dims.clone(), bound: RefCell::default() }, n_params: 0 };
     for info in &graph.input {
         inputs.symbols.solve(info, options.shapes.get(info.name()));
     }
@@ -42,7 +50,7 @@ pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphPr
         }
         drop(guard);
     }
-    ports
+    (ports, inputs.symbols.bound.into_inner())
 }
 
 /// Whether `given` names input `info` or, of a sequence `x`, its element `x.0`, `x.1`, ....
@@ -137,6 +145,8 @@ fn elem_of(ty: &TypeProto) -> Option<ElemType> {
 /// Extents of symbolic dimensions.
 struct Symbols {
     dims: Bindings,
+    /// Names in `dims` that an input had.
+    bound: RefCell<BTreeSet<String>>,
 }
 
 impl Symbols {
@@ -161,8 +171,11 @@ impl Symbols {
             _ => format!("{input}.{axis}"),
         };
         let plain = plain(&symbol);
-        match self.dims.get(&symbol).or_else(|| self.dims.get(&plain)) {
-            Some(&extent) => Dim::from(extent),
+        match self.dims.get_key_value(&symbol).or_else(|| self.dims.get_key_value(&plain)) {
+            Some((name, &extent)) => {
+                self.bound.borrow_mut().insert(name.clone());
+                Dim::from(extent)
+            }
             None => Dim::symbol(plain),
         }
     }

@@ -9,7 +9,7 @@
 //! use nnc_onnx::{Options, import};
 //!
 //! let imported = import("model.onnx".as_ref(), &Options::default())?;
-//! println!("{}", nnc_ir::Printer::new(&imported.module));
+//! println!("{}", imported.module);
 //! # Ok::<(), nnc_onnx::ImportError>(())
 //! ```
 //!

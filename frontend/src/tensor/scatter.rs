@@ -51,7 +51,7 @@ impl Tensor {
     /// # use nnc_frontend::prelude::*;
     /// use nnc_ir::ops::Combiner;
     ///
-    /// let (indices, updates) = (Tensor::from_slice(&[1i64, -1, 1]).view([3, 1]), Tensor::from_slice(&[5.0, 6.0, 7.0]));
+    /// let (indices, updates) = (Tensor::from_slice(&[1i64, -1, 1]).view([3, 1]), Tensor::from_slice(&[5.0f32, 6.0, 7.0]));
     /// let sums = Tensor::ones([4]).scatter_nd(&indices, &updates, Combiner::Add);
     /// assert_eq!(sums.to_array()?.as_slice(), Some(&[1.0, 13.0, 1.0, 7.0][..]));
     /// # Ok::<(), nnc_ir::Diagnostic>(())

@@ -27,7 +27,12 @@ pub(super) fn declare_inputs(
         let message = format!("a value is given for input `{name}`, which the model does not have");
         tensor::record(Diagnostic::new(walker.location("inputs"), message));
     }
-    let mut inputs = Inputs { trace, options, symbols: Symbols { dims: options.dims.clone(), bound: RefCell::default() }, n_params: 0 };
+    let mut inputs = Inputs {
+        trace,
+        options,
+        symbols: Symbols { dims: options.dims.clone(), bound: RefCell::default() },
+        n_params: 0,
+    };
     for info in &graph.input {
         inputs.symbols.solve(info, options.shapes.get(info.name()));
     }

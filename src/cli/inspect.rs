@@ -53,7 +53,7 @@ pub(super) fn main(args: &Args) -> Outcome {
             Format::Ir => print(&describe_module(&nnc::load(&args.model)?.module)),
         };
     };
-    let module = load(&args.model, &parse_dims(&args.dims)?, &mut args.given.read()?)?.module;
+    let module = load(&args.model, &mut parse_dims(&args.dims)?, &mut args.given.read()?)?.module;
     let func = match &args.func {
         Some(name) => module.func(name),
         None => module.funcs.first(),

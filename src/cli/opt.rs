@@ -69,8 +69,8 @@ pub(super) fn main(args: &Args) -> Outcome {
         Some("all") | None => None,
         Some(name) => Some(find(name, "--print-after")?.name),
     };
-    let dims = parse_dims(&args.dims)?;
-    let Module { funcs, weights } = load(model, &dims, &mut args.given.read()?)?.module;
+    let mut dims = parse_dims(&args.dims)?;
+    let Module { funcs, weights } = load(model, &mut dims, &mut args.given.read()?)?.module;
     let mut optimized = Vec::with_capacity(funcs.len());
     for func in funcs.iter().filter(|func| args.func.as_ref().is_none_or(|name| *name == func.name)) {
         let func = if dims.is_empty() { func.clone() } else { specialize(func, &dims)? };

@@ -36,9 +36,10 @@ impl Selected {
 }
 
 /// Reads a model of any kind, and says which of the arrays given for its inputs have become part of it; they are taken from
-/// `given`.
-pub(super) fn load(path: &Path, dims: &Bindings, given: &mut Given) -> Result<Model, Failure> {
+/// `given`. The extents that the reading has used are taken from `dims`: the others are a function's to know, or nobody's.
+pub(super) fn load(path: &Path, dims: &mut Bindings, given: &mut Given) -> Result<Model, Failure> {
     let model = load_with(path, dims, given)?;
+    dims.retain(|symbol, _| !model.bound.contains(symbol));
     for name in &model.fixed {
         given.shift_remove(name);
         report::note(&format!(
@@ -51,9 +52,7 @@ pub(super) fn load(path: &Path, dims: &Bindings, given: &mut Given) -> Result<Mo
 /// Picks and prepares the function.
 pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<Selected, Failure> {
     let mut dims = parse_dims(&args.dims)?;
-    let mut model = load(path, &dims, given)?;
-    // The others are the function's to know, or nobody's.
-    dims.retain(|symbol, _| !model.bound.contains(symbol));
+    let mut model = load(path, &mut dims, given)?;
     let Module { funcs, weights } = std::mem::take(&mut model.module);
     let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
     let func = match &args.func {

@@ -7,13 +7,16 @@
 use std::fmt::{self, Display, Write};
 
 use crate::graph::{Graph, Node, NodeData, Value};
-use crate::literal::{Constant, TensorData};
+use crate::literal::{Constant, Scalar, TensorData};
 use crate::module::{Func, Module, ParamKind};
 use crate::names;
 use crate::ops::Op;
 
 /// A signature longer than this many characters has one parameter a line.
 const MAX_SIGNATURE: usize = 120;
+
+/// Tensors without elements are written as nested lists up to this extent.
+const MAX_EMPTY: usize = 64;
 
 /// How to print. The default is canonical.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -312,6 +315,12 @@ impl Body<'_> {
             // Only in a graph that the verifier refuses.
             Constant::Dense { data, name: None } if data.ty().bytes() != Some(data.bytes.len()) => {
                 write!(f, "[... {} bytes]", data.bytes.len())
+            }
+            // No elements need not be written as many empty lists.
+            Constant::Dense { data, name: None }
+                if data.bytes.is_empty() && data.shape.iter().any(|&extent| extent > MAX_EMPTY) =>
+            {
+                write!(f, "{}", Scalar::zero(data.dtype))
             }
             Constant::Dense { data, name: None } => match self.printer.max_elements {
                 Some(max) if data.len() > max => {

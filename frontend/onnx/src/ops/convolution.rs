@@ -94,6 +94,9 @@ fn conv_transpose(cx: &mut Cx<'_>) -> Outcome {
 /// How much of the full result is cut off before and after each dimension.
 fn transposed_padding(cx: &Cx<'_>, window: &Window, x: &Tensor, extra: &[i64]) -> Result<Vec<(i64, i64)>, Fault> {
     let n_spatial = window.kernel.len();
+    if x.rank() != n_spatial + 2 {
+        return Err(cx.invalid(format!("the input is {} for a kernel of {n_spatial} dimensions", x.ty())));
+    }
     let full = |dim: usize, extent: i64| {
         let reach = (window.stride[dim] as i64).saturating_mul(extent - 1);
         reach.saturating_add(extra[dim]).saturating_add(window.spread(dim))

@@ -90,7 +90,12 @@ impl Integers {
         let (true, Some([_, channels, taps @ ..])) = (self.is_small(weight), extents.as_deref()) else {
             return exact();
         };
-        let n_taps = taps.iter().product::<usize>();
+        /// More channels than any kernel has; nothing is gained by pieces of them.
+        const MOST: usize = 1 << 24;
+        let n_taps = taps.iter().fold(1usize, |product, &extent| product.saturating_mul(extent));
+        if *channels > MOST {
+            return exact();
+        }
         let sums = match weight.values.data() {
             Ok(known) => magnitudes(known.to_f64()).chunks(n_taps.max(1)).map(|taps| taps.iter().sum()).collect(),
             Err(_) => vec![weight.largest * n_taps as f64; *channels],

@@ -58,7 +58,8 @@ impl Found {
     fn is_found(&self, axis: usize, rank: usize) -> Option<Tensor> {
         let count = self.count.as_ref()?;
         let mut shape = vec![Dim::from(1); rank];
-        shape[axis] = self.extent();
+        // What a fault stands for has no dimensions.
+        *shape.get_mut(axis)? = self.extent();
         Some(counting(&shape, axis).lt(count))
     }
 

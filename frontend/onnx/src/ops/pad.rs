@@ -123,14 +123,16 @@ fn border(cx: &Cx<'_>, x: &Tensor, dim: usize, (low, high): (i64, i64), mode: Pa
         return Err(cx.invalid(format!("dimension {dim} of {} has nothing to pad with", x.ty())));
     };
     let period = match mode {
-        PaddingMode::Reflect => (2 * (extent - 1)).max(1),
+        PaddingMode::Reflect => (extent - 1).saturating_mul(2).max(1),
         _ => extent,
     };
     let source = |at: i64| {
         let at = at.rem_euclid(period);
         if at < extent { at } else { period - at }
     };
-    let positions: Vec<i64> = (-low..extent + high).map(source).collect();
+    let length = i128::from(low) + i128::from(extent) + i128::from(high);
+    let length = cx.table("the padded dimension", usize::try_from(length.max(0)).unwrap_or(usize::MAX))?;
+    let positions: Vec<i64> = (low.saturating_neg()..).take(length).map(source).collect();
     Ok(x.index_select(dim as i64, &Tensor::from_slice(&positions)))
 }
 
@@ -172,8 +174,8 @@ fn blocks(cx: &Cx<'_>, x: &Tensor) -> Result<(bool, usize), Fault> {
         return Err(cx.invalid(format!("input 0 is {}, expected [N, C, H, W]", x.ty())));
     }
     let side = cx.int_or("blocksize", 0)?;
-    let Some(side) = usize::try_from(side).ok().filter(|&side| side > 0) else {
-        return Err(cx.invalid(format!("attribute `blocksize` is {side}, expected at least 1")));
+    let Some(side) = usize::try_from(side).ok().filter(|side| (1..=1 << 16).contains(side)) else {
+        return Err(cx.invalid(format!("attribute `blocksize` is {side}, expected 1 to 65536")));
     };
     match cx.string_or("mode", "DCR")?.as_str() {
         "DCR" => Ok((true, side)),

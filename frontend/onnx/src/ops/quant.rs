@@ -242,7 +242,10 @@ fn of_channels(value: Tensor, rank: usize, batch: bool) -> Tensor {
         return value.reshape(Shape::scalar());
     }
     let mut extents = vec![Dim::from(1); rank];
-    extents[usize::from(batch)] = value.size(0);
+    // What a fault stands for has no dimensions.
+    if let Some(extent) = extents.get_mut(usize::from(batch)) {
+        *extent = value.size(0);
+    }
     value.reshape(extents)
 }
 

@@ -80,6 +80,10 @@ impl Window {
 
     /// Elements before and after an image of extents `space`.
     pub(super) fn padding(&self, cx: &Cx<'_>, space: &[Dim]) -> Result<Vec<(i64, i64)>, Fault> {
+        if space.len() != self.kernel.len() {
+            let (n, expected) = (space.len(), self.kernel.len());
+            return Err(cx.invalid(format!("an image of {n} dimensions for windows of {expected}")));
+        }
         let same = |dim: usize, extent: &Dim| {
             let (stride, spread) = (self.stride[dim] as i64, self.spread(dim));
             let total = match extent.as_const() {

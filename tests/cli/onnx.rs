@@ -28,7 +28,7 @@ fn symbolic(name: &str) -> ValueInfoProto {
     if let Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), .. }) = &mut info.r#type
         && let Some(shape) = &mut tensor.shape
     {
-        shape.dim[0] = Dimension { value: Some(Value::DimParam("batch".to_string())), ..Dimension::default() };
+        shape.dim[0] = Dimension { value: Some(Value::DimParam("batch".to_string())) };
     }
     info
 }

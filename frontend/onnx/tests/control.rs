@@ -27,7 +27,6 @@ fn graph(inputs: &str) -> Build {
         });
         let dim = |text: &str| tensor_shape_proto::Dimension {
             value: text.parse().ok().map(tensor_shape_proto::Value::DimValue),
-            ..Default::default()
         };
         let shape = TensorShapeProto { dim: dims.split(',').filter(|dim| !dim.is_empty()).map(dim).collect() };
         let tensor = type_proto::Tensor { elem_type, shape: Some(shape) };

@@ -109,8 +109,11 @@ fn golden_models() -> Result<Vec<Case>, Failed> {
     Ok(cases)
 }
 
+/// A name, extents of symbolic dimensions, and the text of a function.
+type Program = (&'static str, &'static [(&'static str, usize)], &'static str);
+
 /// Programs with what the golden files lack.
-const PROGRAMS: &[(&str, &[(&str, usize)], &str)] = &[
+const PROGRAMS: &[Program] = &[
     (
         "symbolic_shapes",
         &[("N", 3), ("S", 4)],

@@ -65,7 +65,7 @@ pub fn deform_conv(
     let (Some(n_in), Some(n_out)) = (ty.shape[1].as_const(), weight_ty.shape[0].as_const()) else {
         return fault(format!("deform_conv: the input is {ty} and the weight {weight_ty}, expected known channels"));
     };
-    let divides = |groups: usize, channels: usize| groups > 0 && channels % groups == 0;
+    let divides = |groups: usize, channels: usize| groups > 0 && channels.is_multiple_of(groups);
     let fits = divides(groups, n_in)
         && divides(groups, n_out)
         && divides(offset_groups, n_in)

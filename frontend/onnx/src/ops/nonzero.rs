@@ -183,7 +183,7 @@ fn sorted_runs(data: &Tensor, axis: usize) -> (Tensor, Tensor) {
     permutation.push(axis);
     // One column a position inside the slices, the most significant first.
     let columns = data.permute(permutation).reshape([product(&data, axis), length.clone()]);
-    let start = counting(&[length.clone()], 0);
+    let start = counting(std::slice::from_ref(&length), 0);
     let (order, sorted) = if data.ty().rank() == 1 {
         let (sorted, order) = data.sort(0, false);
         (order, sorted.unsqueeze(0))

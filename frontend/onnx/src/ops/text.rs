@@ -60,7 +60,7 @@ fn tf_idf_vectorizer(cx: &mut Cx<'_>) -> Outcome {
             return Err(cx.invalid(format!("{} weights for {n_columns} columns", weights.len())));
         }
         let weights: Vec<f32> = weights[..n_columns].iter().map(|&weight| weight as f32).collect();
-        counts = counts * Tensor::from_slice(&weights);
+        counts *= Tensor::from_slice(&weights);
     }
     one(if rank == 2 { counts } else { counts.squeeze(0) })
 }

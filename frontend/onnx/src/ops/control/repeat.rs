@@ -225,7 +225,9 @@ impl Repeat<'_> {
         let limit = match limit {
             Limit::None => None,
             Limit::Known(n) => {
-                let stack = |(_, ty): &(Value, TensorType)| zeros(ty.dtype, [&[n.clone()], ty.shape.dims()].concat());
+                let stack = |(_, ty): &(Value, TensorType)| {
+                    zeros(ty.dtype, [std::slice::from_ref(n), ty.shape.dims()].concat())
+                };
                 initial.extend(given.iter().map(stack));
                 Some(Tensor::extent(n))
             }

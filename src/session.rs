@@ -61,7 +61,9 @@ struct Key {
 impl Graph {
     fn new(model: Model, options: &Options, threads: usize) -> Result<Self, Error> {
         let (fixed, outputs) = (model.fixed, model.outputs);
-        let jit = jit(model.module)?.options(options.clone()).threads(threads);
+        let mut options = options.clone();
+        options.dims.retain(|symbol, _| !model.bound.contains(symbol));
+        let jit = jit(model.module)?.options(options).threads(threads);
         let func = jit.func();
         let is_input = |param: &&nnc_ir::FuncParam| param.kind == nnc_ir::ParamKind::Input;
         let inputs = func.params.iter().filter(is_input).map(|param| param.name.clone()).collect();

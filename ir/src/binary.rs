@@ -285,7 +285,8 @@ impl Reader<'_> {
 
     fn tensor(&self, tensor: WireTensor) -> Result<TensorData, String> {
         let WireTensor { dtype, shape, offset } = tensor;
-        let n_bytes = shape.iter().try_fold(dtype.size(), |product, &extent| product.checked_mul(extent));
+        let n_elements = shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent));
+        let n_bytes = n_elements.and_then(|n| n.checked_mul(dtype.size()));
         let bytes = usize::try_from(offset)
             .ok()
             .zip(n_bytes)

@@ -38,6 +38,9 @@ fn zero(like: &Tensor) -> Tensor {
     Tensor::from_data(TensorData::from_scalars(dtype, Vec::new(), [Scalar::zero(dtype)]))
 }
 
+/// No border is wider; sums of a few fit.
+const WIDEST: i64 = 1 << 48;
+
 /// All amounts before come first, then all behind.
 fn pad(cx: &Cx<'_>, amounts: &[ShapeInt], value: Tensor, axes: Option<Vec<i64>>) -> Outcome {
     let x = cx.input(0)?;
@@ -62,6 +65,11 @@ fn pad(cx: &Cx<'_>, amounts: &[ShapeInt], value: Tensor, axes: Option<Vec<i64>>)
     }
     let known: Option<Vec<(i64, i64)>> =
         borders.iter().map(|(low, high)| Some((low.known()?, high.known()?))).collect();
+    let is_wide =
+        |amounts: &(i64, i64)| [amounts.0, amounts.1].iter().any(|amount| amount.unsigned_abs() > WIDEST as u64);
+    if let Some(amounts) = known.iter().flatten().find(|amounts| is_wide(amounts)) {
+        return Err(cx.invalid(format!("padding of {amounts:?}, expected at most {WIDEST}")));
+    }
     let padded = match (mode, known) {
         (None, Some(known)) => {
             let attrs = PadAttrs {
@@ -107,6 +115,10 @@ fn surround(cx: &Cx<'_>, x: Tensor, borders: &[(ShapeInt, ShapeInt)], value: &Te
 
 /// A border of what the tensor holds along one dimension.
 fn border(cx: &Cx<'_>, x: &Tensor, dim: usize, (low, high): (i64, i64), mode: PaddingMode) -> Result<Tensor, Fault> {
+    // The border before this one may be at fault.
+    if x.is_poisoned() {
+        return Err(Fault::Reported);
+    }
     let extent = x.size(dim as i64).as_const().map(|extent| extent as i64);
     let reach = match (mode, extent) {
         (PaddingMode::Reflect, Some(extent)) => extent - 1,

@@ -83,19 +83,20 @@ fn svm_classifier(cx: &mut Cx<'_>) -> Outcome {
     let n_classes = classes.len();
     let rho = required(cx, "rho", cx.floats("rho")?)?;
     let per_class = cx.ints("vectors_per_class")?.unwrap_or_default();
-    let n_vectors = usize::try_from(per_class.iter().sum::<i64>()).unwrap_or(0);
+    let total = per_class.iter().fold(0i64, |total, &n| total.saturating_add(n));
+    let n_vectors = usize::try_from(total).unwrap_or(0);
     let transform = PostTransform::of(cx)?;
     if n_vectors == 0 {
         let scores = x.linear(matrix(cx, &x, "coefficients", n_classes)?, None) + rho.first().copied().unwrap_or(0.0);
         return Ok(vec![classes.label(&scores), transform.of_scores(&scores).float().into()]);
     }
-    let n_pairs = n_classes * (n_classes - 1) / 2;
+    let n_pairs = n_classes * n_classes.saturating_sub(1) / 2;
     if n_classes < 2 || per_class.len() != n_classes || rho.len() != n_pairs || per_class.iter().any(|&n| n < 0) {
         return Err(cx.invalid(format!("vectors_per_class or rho do not fit {n_classes} classes")));
     }
     let likeness = Kernel::of(cx)?.apply(&x, &matrix(cx, &x, "support_vectors", n_vectors)?);
     let coefficients = required(cx, "coefficients", cx.floats("coefficients")?)?;
-    if coefficients.len() != n_vectors * (n_classes - 1) {
+    if coefficients.len() != n_vectors.saturating_mul(n_classes - 1) {
         return Err(cx.invalid(format!("{} coefficients for {n_vectors} vectors", coefficients.len())));
     }
     let starts: Vec<usize> =

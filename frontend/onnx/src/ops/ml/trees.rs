@@ -19,6 +19,7 @@ pub(in crate::ops) const OPS: &[Entry] = &[
 
 /// The forest, checked against the features.
 fn checked(cx: &Cx<'_>, forest: Forest, x: &Tensor) -> Result<Forest, Fault> {
+    cx.table("the list of leaves", forest.nodes.len().saturating_mul(forest.n_targets))?;
     match forest.check(x.shape()[1].as_const()) {
         Ok(()) => Ok(forest),
         Err(message) => Err(cx.invalid(format!("the trees are not sound: {message}"))),

@@ -31,6 +31,13 @@ pub(super) trait Vector: Copy {
     unsafe fn store_masked(self, dst: *mut f32, mask: Self::Mask);
     /// `lhs * rhs + self` in each lane, rounded once.
     unsafe fn fma(self, lhs: Self, rhs: Self) -> Self;
+    /// As [`Vector::fma`], where the source has it between the loads around it. Left alone, the optimizer moves all loads of
+    /// a step before its multiplications, and tiles that need all registers spill half of them.
+    #[inline(always)]
+    unsafe fn fma_in_order(self, lhs: Self, rhs: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.fma(lhs, rhs) }
+    }
     /// Asks for the cache line at `src`, which need not be readable.
     unsafe fn prefetch(src: *const f32);
 }
@@ -90,32 +97,44 @@ const ROWS_PER_POINTER: usize = 3;
 /// The most pointers a tile needs.
 const MAX_POINTERS: usize = 6;
 
-/// One step over `k`: `sums += a · b` for one column of `a` and one row of `b`.
+/// One step over `k`: `sums += a · b` for one column of `a`, which then moves to the next, and one row of `b`. With `AHEAD`
+/// a later row of `b` is asked for.
 ///
 /// # Safety
 /// The machine has `V`'s instruction set, and `a` and `b` are the operands at one `k` of a valid tile.
 #[inline(always)]
-unsafe fn step<V: Vector, const MR: usize, const NV: usize, const MASKED: bool>(
+unsafe fn step<V: Vector, const MR: usize, const NV: usize, const MASKED: bool, const AHEAD: bool>(
     sums: &mut [[V; NV]; MR],
-    a: &[*const f32; MAX_POINTERS],
+    a: &mut [*const f32; MAX_POINTERS],
     b: *const f32,
     tile: &Tile,
     mask: V::Mask,
 ) {
     // SAFETY: the caller's promise; the tile has `MR` rows of `a` and `NV` vectors of `b`.
     unsafe {
+        for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
+            *pointer = opaque(*pointer);
+        }
         let mut rhs = [V::zero(); NV];
         for (vec_idx, lane) in rhs.iter_mut().enumerate() {
             *lane = load::<V, NV, MASKED>(b, vec_idx, mask);
-            V::prefetch(b.wrapping_byte_offset(PREFETCH_ROWS * tile.b_k_stride).wrapping_add(vec_idx * V::LANES));
+            if AHEAD {
+                V::prefetch(b.wrapping_byte_offset(PREFETCH_ROWS * tile.b_k_stride).wrapping_add(vec_idx * V::LANES));
+            }
         }
         for_rows!(row in 0..MR {
             let pointer = a[row / ROWS_PER_POINTER];
             let lhs = V::splat(pointer.wrapping_byte_offset((row % ROWS_PER_POINTER) as isize * tile.a_row_stride));
             for vec_idx in 0..NV {
-                sums[row][vec_idx] = sums[row][vec_idx].fma(lhs, rhs[vec_idx]);
+                let sum = sums[row][vec_idx];
+                // A single vector takes its factor straight from memory.
+                sums[row][vec_idx] =
+                    if NV == 1 { sum.fma(lhs, rhs[vec_idx]) } else { sum.fma_in_order(lhs, rhs[vec_idx]) };
             }
         });
+        for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
+            *pointer = pointer.wrapping_byte_offset(tile.a_k_stride);
+        }
     }
 }
 
@@ -161,21 +180,22 @@ pub(super) unsafe fn compute<V: Vector, const MR: usize, const NV: usize, const 
         for (group, pointer) in a.iter_mut().enumerate() {
             *pointer = tile.a.wrapping_byte_offset((group * ROWS_PER_POINTER) as isize * tile.a_row_stride);
         }
-        let mut b = tile.b;
-        let taps_end = tile.b_taps.wrapping_add(tile.n_taps);
-        let mut tap = tile.b_taps;
-        for _ in 0..tile.k {
-            for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
-                *pointer = opaque(*pointer);
-            }
-            step::<V, MR, NV, MASKED>(&mut sums, &a, b.wrapping_offset(*tap as isize), &tile, mask);
-            for pointer in &mut a[..MR.div_ceil(ROWS_PER_POINTER)] {
-                *pointer = pointer.wrapping_byte_offset(tile.a_k_stride);
-            }
-            tap = tap.wrapping_add(1);
-            if tap == taps_end {
-                tap = tile.b_taps;
+        if tile.n_taps == 1 {
+            let mut b = tile.b.wrapping_offset(*tile.b_taps as isize);
+            for _ in 0..tile.k {
+                step::<V, MR, NV, MASKED, true>(&mut sums, &mut a, b, &tile, mask);
                 b = b.wrapping_byte_offset(tile.b_k_stride);
+            }
+        } else {
+            // Rows of a group overlap, so they are in the cache.
+            let (mut b, mut k_left) = (tile.b, tile.k);
+            while k_left > 0 {
+                for tap in 0..tile.n_taps {
+                    let tap = *tile.b_taps.wrapping_add(tap) as isize;
+                    step::<V, MR, NV, MASKED, false>(&mut sums, &mut a, b.wrapping_offset(tap), &tile, mask);
+                }
+                b = b.wrapping_byte_offset(tile.b_k_stride);
+                k_left -= tile.n_taps;
             }
         }
         for_rows!(row in 0..MR {

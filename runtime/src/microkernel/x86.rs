@@ -1,5 +1,6 @@
 //! AVX-512 and AVX2 vectors.
 
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::call::{TileSet, tile_set};
@@ -48,6 +49,30 @@ unsafe extern "C" fn tile_matmul_avx2(args: *const TileArgs) {
     // SAFETY: the caller's promise.
     unsafe { TILES.run(&*args) }
 }
+
+/// Defines `lhs * rhs + sum` as an instruction that is not called `pure`, and so stays where it is among loads.
+macro_rules! fma_in_order {
+    ($name:ident, $vector:ty, $register:ident, $feature:literal) => {
+        #[inline]
+        #[target_feature(enable = $feature)]
+        unsafe fn $name(mut sum: $vector, lhs: $vector, rhs: $vector) -> $vector {
+            // SAFETY: the caller has the instruction set, and nothing but the register is written.
+            unsafe {
+                asm!(
+                    "vfmadd231ps {0}, {1}, {2}",
+                    inout($register) sum,
+                    in($register) lhs,
+                    in($register) rhs,
+                    options(nomem, nostack, preserves_flags),
+                );
+            }
+            sum
+        }
+    };
+}
+
+fma_in_order!(fma_zmm, __m512, zmm_reg, "avx512f");
+fma_in_order!(fma_ymm, __m256, ymm_reg, "avx2,fma");
 
 // SAFETY of all methods below: the trait's contract gives the instruction set and valid addresses.
 impl Vector for __m512 {
@@ -99,6 +124,12 @@ impl Vector for __m512 {
     unsafe fn fma(self, lhs: Self, rhs: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_ps(lhs, rhs, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_in_order(self, lhs: Self, rhs: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { fma_zmm(self, lhs, rhs) }
     }
 
     #[inline(always)]
@@ -159,6 +190,12 @@ impl Vector for __m256 {
     unsafe fn fma(self, lhs: Self, rhs: Self) -> Self {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(lhs, rhs, self) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma_in_order(self, lhs: Self, rhs: Self) -> Self {
+        // SAFETY: see above.
+        unsafe { fma_ymm(self, lhs, rhs) }
     }
 
     #[inline(always)]

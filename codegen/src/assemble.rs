@@ -184,19 +184,14 @@ impl Assembly {
 }
 
 fn emit_cpu(kernels: &[Kernel], tier: Tier) -> Result<(Code, &'static str), Error> {
-    match tier {
-        Tier::Cranelift => {
-            let code = crate::cranelift::compile(kernels).map_err(Error::Emit)?;
-            Ok((Code::Object { triple: code.triple, features: code.features, elf: code.elf }, tier.name()))
-        }
+    let code = match tier {
+        Tier::Cranelift => crate::cranelift::compile(kernels).map_err(Error::Emit)?,
         #[cfg(feature = "llvm")]
-        Tier::Llvm => {
-            let code = crate::llvm::host::compile(kernels).map_err(Error::Emit)?;
-            Ok((Code::Object { triple: code.triple, features: code.features, elf: code.elf }, tier.name()))
-        }
+        Tier::Llvm => crate::llvm::host::compile(kernels).map_err(Error::Emit)?,
         #[cfg(not(feature = "llvm"))]
-        Tier::Llvm => Err(Error::NotBuilt(without_llvm("the tier `llvm`"))),
-    }
+        Tier::Llvm => return Err(Error::NotBuilt(without_llvm("the tier `llvm`"))),
+    };
+    Ok((Code::Object { triple: code.triple, features: code.features, objects: code.objects }, tier.name()))
 }
 
 #[cfg(feature = "llvm")]

@@ -17,18 +17,7 @@ use cranelift::prelude::*;
 use rayon::prelude::*;
 
 use crate::kernel::{Kernel, unroll};
-use crate::target::EmitError;
-
-/// What the tier makes of a list of kernels.
-#[derive(Clone, Debug)]
-pub struct CraneliftCode {
-    /// Target triple.
-    pub triple: String,
-    /// Processor features the code uses.
-    pub features: Vec<String>,
-    /// A relocatable ELF object with one symbol a kernel.
-    pub elf: Vec<u8>,
-}
+use crate::target::{EmitError, HostCode};
 
 /// Textual forms for `--emit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +33,13 @@ pub enum Text {
 ///
 /// # Errors
 /// A kernel with GPU constructs, or a machine Cranelift has no back end for.
-pub fn compile(kernels: &[Kernel]) -> Result<CraneliftCode, EmitError> {
+pub fn compile(kernels: &[Kernel]) -> Result<HostCode, EmitError> {
     let isa = host_isa(true)?;
     let builder = ObjectBuilder::new(isa.clone(), "nnc", default_libcall_names()).map_err(|error| fail("")(&error))?;
     let mut module = ObjectModule::new(builder);
     define(&mut module, kernels, &isa)?;
     let elf = module.finish().emit().map_err(|error| fail("")(&error))?;
-    Ok(CraneliftCode { triple: isa.triple().to_string(), features: used_features(&*isa), elf })
+    Ok(HostCode { triple: isa.triple().to_string(), features: used_features(&*isa), objects: vec![elf] })
 }
 
 /// An error of Cranelift's about `kernel`.

@@ -47,6 +47,17 @@ pub const CUDA_ARCHES: &[&str] = &["sm_80", "sm_86", "sm_89", "sm_90", "sm_100",
 /// The architecture `cuda` alone means: PTX for it runs on everything newer.
 pub const DEFAULT_ARCH: &str = "sm_80";
 
+/// Machine code of a list of kernels for the machine nnc runs on.
+#[derive(Clone, Debug)]
+pub struct HostCode {
+    /// Target triple.
+    pub triple: String,
+    /// Processor features the code may use.
+    pub features: Vec<String>,
+    /// Relocatable ELF objects that have one global symbol a kernel between them.
+    pub objects: Vec<Vec<u8>>,
+}
+
 /// A fault of an emitter: the kernel uses something the target lacks, or the toolkit refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EmitError {

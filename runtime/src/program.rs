@@ -223,15 +223,15 @@ pub struct Launch {
 /// Machine code of all kernels, in the form the target needs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
-    /// A relocatable ELF object whose symbols are the kernels; each is a [`CpuKernel`].
+    /// Relocatable ELF objects whose global symbols are the kernels; each is a [`CpuKernel`].
     Object {
         /// Target triple, for example `x86_64-unknown-linux-gnu`.
         triple: String,
         /// CPU features the code needs, for example `avx512f`; checked at load.
         features: Vec<String>,
-        /// The ELF file.
-        #[serde(with = "bytes")]
-        elf: Vec<u8>,
+        /// The ELF files.
+        #[serde(with = "bytes::list")]
+        objects: Vec<Vec<u8>>,
     },
     /// PTX text with one entry a kernel.
     Ptx {
@@ -322,6 +322,6 @@ pub(crate) fn test_program(inputs: &[(&str, &[usize])], outputs: &[(&str, &[usiz
         kernels: Vec::new(),
         launches: Vec::new(),
         steps: Vec::new(),
-        code: Code::Object { triple: String::new(), features: Vec::new(), elf: Vec::new() },
+        code: Code::Object { triple: String::new(), features: Vec::new(), objects: Vec::new() },
     }
 }

@@ -163,8 +163,8 @@ fn describe_program(program: &Program) -> String {
         let _ = writeln!(text, "output {}: {}{place}", output.name, spec(&output.spec));
     }
     match &program.code {
-        Code::Object { triple, features, elf } => {
-            let size = report::bytes(elf.len() as u64);
+        Code::Object { triple, features, objects } => {
+            let size = report::bytes(objects.iter().map(|elf| elf.len() as u64).sum());
             let _ = writeln!(text, "code {size} for {triple} with {}", features.join(", "));
         }
         Code::Ptx { arch, text: ptx } => {

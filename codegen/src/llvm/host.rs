@@ -5,34 +5,26 @@ use inkwell::context::Context;
 use inkwell::memory_buffer::MemoryBuffer;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine};
+use rayon::prelude::*;
 
 use super::text::{Dialect, emit_module};
 use crate::kernel::Kernel;
-use crate::target::EmitError;
+use crate::target::{EmitError, HostCode};
 
 /// Vectors are explicit, so a light pipeline loses nothing: registers for `alloca`s, shared subexpressions, loop
 /// invariants.
 const PASSES: &str =
     "function(sroa,early-cse<memssa>,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse)";
 
-/// What the tier makes of a list of kernels.
-#[derive(Clone, Debug)]
-pub struct HostCode {
-    /// Target triple.
-    pub triple: String,
-    /// Processor features the code may use.
-    pub features: Vec<String>,
-    /// A relocatable ELF object with one symbol a kernel.
-    pub elf: Vec<u8>,
-}
-
-/// Compiles kernels for the machine nnc runs on.
+/// Compiles kernels for the machine nnc runs on, in parallel: each is a module and an object of its own, so the bytes
+/// do not depend on how many threads there are.
 ///
 /// # Errors
 /// A kernel with GPU constructs, or text LLVM refuses (a bug of nnc's).
 pub fn compile(kernels: &[Kernel]) -> Result<HostCode, EmitError> {
-    let (triple, elf) = emit(kernels, FileType::Object)?;
-    Ok(HostCode { triple, features: used_features(), elf })
+    let objects = emit_each(kernels, FileType::Object)?;
+    let triple = TargetMachine::get_default_triple().as_str().to_string_lossy().into_owned();
+    Ok(HostCode { triple, features: used_features(), objects })
 }
 
 /// Disassembly-like assembly text of the kernels.
@@ -40,24 +32,28 @@ pub fn compile(kernels: &[Kernel]) -> Result<HostCode, EmitError> {
 /// # Errors
 /// As for [`compile`].
 pub fn assembly(kernels: &[Kernel]) -> Result<String, EmitError> {
-    let (_, text) = emit(kernels, FileType::Assembly)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let texts = emit_each(kernels, FileType::Assembly)?;
+    Ok(texts.iter().map(|text| String::from_utf8_lossy(text)).collect())
 }
 
-fn emit(kernels: &[Kernel], form: FileType) -> Result<(String, Vec<u8>), EmitError> {
-    let mut text = emit_module(kernels, Dialect::Host)?;
-    text.push_str("!0 = distinct !{!0, !1}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n");
-    emit_text(&text, form).map_err(|message| EmitError { kernel: kernel_names(kernels), message })
+fn emit_each(kernels: &[Kernel], form: FileType) -> Result<Vec<Vec<u8>>, EmitError> {
+    let emit = |kernel: &Kernel| {
+        let mut text = emit_module(std::slice::from_ref(kernel), Dialect::Host)?;
+        text.push_str("!0 = distinct !{!0, !1}\n!1 = !{!\"llvm.loop.unroll.disable\"}\n");
+        emit_text(&text, form).map_err(|message| EmitError { kernel: kernel.name.clone(), message })
+    };
+    // Kernels differ in size by a hundred times, so each is handed out by itself.
+    kernels.par_iter().with_max_len(1).map(emit).collect()
 }
 
 /// The ELF object of a module's text.
 #[cfg(feature = "emulate")]
 pub(super) fn compile_text(text: &str) -> Result<Vec<u8>, String> {
-    emit_text(text, FileType::Object).map(|(_, elf)| elf)
+    emit_text(text, FileType::Object)
 }
 
-/// The target triple, and a module's text as an object or as assembly.
-fn emit_text(text: &str, form: FileType) -> Result<(String, Vec<u8>), String> {
+/// A module's text as an object or as assembly.
+fn emit_text(text: &str, form: FileType) -> Result<Vec<u8>, String> {
     let fail = |error: &dyn std::fmt::Display| format!("LLVM: {error}");
     let machine = machine()?;
     let context = Context::create();
@@ -68,11 +64,7 @@ fn emit_text(text: &str, form: FileType) -> Result<(String, Vec<u8>), String> {
     module.verify().map_err(|error| fail(&error))?;
     module.run_passes(PASSES, &machine, PassBuilderOptions::create()).map_err(|error| fail(&error))?;
     let code = machine.write_to_memory_buffer(&module, form).map_err(|error| fail(&error))?;
-    Ok((machine.get_triple().as_str().to_string_lossy().into_owned(), code.as_slice().to_vec()))
-}
-
-fn kernel_names(kernels: &[Kernel]) -> String {
-    kernels.iter().map(|kernel| kernel.name.as_str()).collect::<Vec<_>>().join(", ")
+    Ok(code.as_slice().to_vec())
 }
 
 fn machine() -> Result<TargetMachine, String> {

@@ -163,7 +163,7 @@ pub(crate) fn run(
 fn machine_code_agrees(kernel: &Kernel, before: &[Vec<u8>], expected: &[Vec<u8>], bindings: &[usize]) {
     for (name, emit) in support::emitters() {
         let mut tensors = before.to_vec();
-        support::run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut tensors, bindings);
+        support::run_objects(&emit(std::slice::from_ref(kernel)), kernel, &mut tensors, bindings);
         for ((_, buffer), &tensor) in kernel.args().zip(bindings) {
             if let Some(difference) = support::first_difference(buffer.dtype, &expected[tensor], &tensors[tensor]) {
                 panic!("{name}: {} {difference}\n{kernel}", buffer.name);

@@ -12,22 +12,22 @@ use nnc_ir::DType;
 use nnc_runtime::loader::LoadedObject;
 use nnc_runtime::program::CpuKernel;
 
-/// Emitters to hold against the interpreter: name and a function from kernels to an ELF object.
-pub type Emitter = (&'static str, fn(&[Kernel]) -> Vec<u8>);
+/// Emitters to hold against the interpreter: name and a function from kernels to ELF objects.
+pub type Emitter = (&'static str, fn(&[Kernel]) -> Vec<Vec<u8>>);
 
 /// The CPU emitters of this build.
 pub fn emitters() -> Vec<Emitter> {
     vec![
-        ("cranelift", |kernels| nnc_codegen::cranelift::compile(kernels).expect("kernels compile").elf),
+        ("cranelift", |kernels| nnc_codegen::cranelift::compile(kernels).expect("kernels compile").objects),
         #[cfg(feature = "llvm")]
-        ("llvm", |kernels| nnc_codegen::llvm::host::compile(kernels).expect("kernels compile").elf),
+        ("llvm", |kernels| nnc_codegen::llvm::host::compile(kernels).expect("kernels compile").objects),
     ]
 }
 
-/// [`run_entry`] of `kernel` from `elf`.
-pub fn run_object(elf: &[u8], kernel: &Kernel, tensors: &mut [Vec<u8>], bindings: &[usize]) {
-    let object = LoadedObject::load(elf).expect("the object loads");
-    let address = object.function(&kernel.name).expect("the kernel is in the object");
+/// [`run_entry`] of `kernel`, which is in one of `objects`.
+pub fn run_objects(objects: &[Vec<u8>], kernel: &Kernel, tensors: &mut [Vec<u8>], bindings: &[usize]) {
+    let objects: Vec<_> = objects.iter().map(|elf| LoadedObject::load(elf).expect("the object loads")).collect();
+    let address = objects.iter().find_map(|object| object.function(&kernel.name)).expect("the kernel is in an object");
     // SAFETY: the emitter gave the symbol this signature.
     run_entry(unsafe { std::mem::transmute::<usize, CpuKernel>(address) }, kernel, tensors, bindings);
 }
@@ -80,7 +80,7 @@ pub fn check(kernel: &Kernel, tensors: &[Vec<u8>], bindings: &[usize]) {
     };
     for (name, emit) in emitters() {
         let mut found = tensors.to_vec();
-        run_object(&emit(std::slice::from_ref(kernel)), kernel, &mut found, bindings);
+        run_objects(&emit(std::slice::from_ref(kernel)), kernel, &mut found, bindings);
         compare(name, &found);
     }
     let in_memory = JitKernels::compile(std::slice::from_ref(kernel)).expect("kernels compile");

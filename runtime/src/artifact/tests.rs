@@ -39,9 +39,9 @@ fn program() -> Program {
         Step::Branch { condition, on_true: 1, on_false: 0 },
         Step::Launch(0),
     ];
-    let elf = (0..300).map(|byte| byte as u8).collect();
+    let objects = vec![(0..300).map(|byte| byte as u8).collect(), Vec::new(), vec![7]];
     program.code =
-        Code::Object { triple: "x86_64-unknown-linux-gnu".to_owned(), features: vec!["fma".to_owned()], elf };
+        Code::Object { triple: "x86_64-unknown-linux-gnu".to_owned(), features: vec!["fma".to_owned()], objects };
     program
 }
 

@@ -37,7 +37,7 @@ impl Device for Cpu {
     }
 
     fn load(&self, program: Arc<Program>) -> Result<Arc<dyn DeviceProgram>, Error> {
-        let Code::Object { triple, features, elf } = &program.code else {
+        let Code::Object { triple, features, objects } = &program.code else {
             return Err(Error::WrongDevice {
                 device: self.name(),
                 code: "PTX",
@@ -45,20 +45,20 @@ impl Device for Cpu {
             });
         };
         cpu_features::check(triple, features)?;
-        let object = LoadedObject::load(elf)?;
+        let objects = objects.iter().map(|elf| LoadedObject::load(elf)).collect::<Result<Vec<_>, _>>()?;
         let kernels = program
             .kernels
             .iter()
             .map(|kernel| {
                 let missing = || Error::MissingKernel { symbol: kernel.symbol.clone() };
-                let address = object.function(&kernel.symbol).ok_or_else(missing)?;
+                let address = objects.iter().find_map(|object| object.function(&kernel.symbol)).ok_or_else(missing)?;
                 // SAFETY: the program says that this symbol is a kernel, which is what its emitter made; see
                 // `CpuKernel` for the contract. The address is not 0, being inside a mapping.
                 Ok(unsafe { std::mem::transmute::<usize, CpuKernel>(address) })
             })
             .collect::<Result<_, Error>>()?;
         let layout = program.layout()?;
-        Ok(Arc::new(CpuProgram(Arc::new(Loaded { program, layout, kernels, _object: object }))))
+        Ok(Arc::new(CpuProgram(Arc::new(Loaded { program, layout, kernels, _objects: objects }))))
     }
 }
 
@@ -69,7 +69,7 @@ struct Loaded {
     layout: Layout,
     kernels: Vec<CpuKernel>,
     /// Keeps `kernels` mapped.
-    _object: LoadedObject,
+    _objects: Vec<LoadedObject>,
 }
 
 #[derive(Debug)]

@@ -32,15 +32,17 @@ impl Visitor<'_> for Bytes {
     }
 }
 
+#[derive(serde::Serialize)]
+struct Borrowed<'a>(#[serde(with = "self")] &'a [u8]);
+
+#[derive(serde::Deserialize)]
+struct Owned(#[serde(with = "self")] Vec<u8>);
+
 /// The same for bytes that may be missing.
 pub(super) mod option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[derive(Serialize)]
-    struct Borrowed<'a>(#[serde(with = "super")] &'a [u8]);
-
-    #[derive(Deserialize)]
-    struct Owned(#[serde(with = "super")] Vec<u8>);
+    use super::{Borrowed, Owned};
 
     pub(in crate::program) fn serialize<S: Serializer>(
         bytes: &Option<Vec<u8>>,
@@ -53,5 +55,22 @@ pub(super) mod option {
         deserializer: D,
     ) -> Result<Option<Vec<u8>>, D::Error> {
         Ok(Option::<Owned>::deserialize(deserializer)?.map(|owned| owned.0))
+    }
+}
+
+/// The same for a list of runs of bytes.
+pub(super) mod list {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Borrowed, Owned};
+
+    pub(in crate::program) fn serialize<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(list.iter().map(|bytes| Borrowed(bytes)))
+    }
+
+    pub(in crate::program) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
+        Ok(Vec::<Owned>::deserialize(deserializer)?.into_iter().map(|owned| owned.0).collect())
     }
 }

@@ -86,7 +86,7 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
         code: Code::Object {
             triple: "x86_64-unknown-linux-gnu".to_owned(),
             features: vec!["sse2".to_owned()],
-            elf: object(),
+            objects: vec![object()],
         },
     }
 }

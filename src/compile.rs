@@ -21,6 +21,10 @@ pub struct Options {
     pub target: Target,
     /// Which emitter makes CPU code.
     pub tier: Tier,
+    /// Which emitter makes better CPU code while that of `tier` already runs: kernels are replaced between two runs as
+    /// they become ready, and no result bit changes. For what runs in this process ([`crate::Jit`],
+    /// [`crate::Session`], [`crate::Trainer`]); see [`crate::background`].
+    pub background: Option<Tier>,
     /// How much to optimize.
     pub opt: OptLevel,
     /// Extents of symbolic dimensions.
@@ -37,6 +41,7 @@ impl Default for Options {
         Self {
             target: Target::Cpu,
             tier: Tier::default(),
+            background: None,
             opt: OptLevel::default(),
             dims: Bindings::new(),
             freeze: false,

@@ -15,7 +15,8 @@ use nnc_runtime::device::{Device, for_target};
 use nnc_runtime::program::{ElemType, Program};
 use nnc_runtime::{Executable, Instance};
 
-use crate::compile::{Options, compile};
+use crate::background::Plan;
+use crate::compile::{Options, lower};
 use crate::error::Error;
 
 /// One compilation of a function.
@@ -207,7 +208,7 @@ pub fn bind_inputs(func: &Func, inputs: &[TensorData], given: &Bindings) -> Resu
 /// Compiles a function, or finds it compiled before by this process for the same extents and options.
 ///
 /// # Errors
-/// As for [`compile`], and loading the program on its device.
+/// As for [`crate::compile()`], and loading the program on its device.
 pub fn compile_cached(
     func: &Func,
     weights: &IndexMap<Arc<str>, TensorData>,
@@ -229,9 +230,14 @@ pub fn compile_cached(
     let executable = match found {
         Some(executable) => executable,
         None => {
-            let compiled = compile(func, weights, options)?;
+            let assembly = lower(func, weights, options)?.assembly;
+            let background = Plan::of(&assembly, options)?;
+            let (program, _) = assembly.emit(options.tier)?;
             let device: Arc<dyn Device> = for_target(&options.target.to_string())?;
-            let executable = Executable::load(compiled.program, &*device)?;
+            let executable = Executable::load(program, &*device)?;
+            if let Some(plan) = background {
+                plan.start(&executable);
+            }
             let mut entries = cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             if entries.len() == CAPACITY {
                 entries.remove(0);

@@ -35,6 +35,7 @@
 //! does so on first call with new shapes; [`grad_fn()`] gives gradients as arrays; [`Trainer`] compiles whole training steps. The parts are [`ir`], [`passes`],
 //! [`codegen`], [`runtime`], [`frontend`] and [`onnx`].
 
+pub mod background;
 pub mod compile;
 pub mod error;
 pub mod grad;

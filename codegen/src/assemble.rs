@@ -163,7 +163,7 @@ impl Assembly {
     pub fn emit(self, tier: Tier) -> Result<(Program, Duration), Error> {
         let start = Instant::now();
         let (code, tier_name) = match &self.target {
-            Target::Cpu => emit_cpu(&self.kernels, tier)?,
+            Target::Cpu => (emit_cpu(&self.kernels, tier)?, tier.name()),
             Target::Cuda { arch } => (emit_cuda(&self.kernels, arch)?, "nvptx"),
         };
         let program = Program {
@@ -183,7 +183,11 @@ impl Assembly {
     }
 }
 
-fn emit_cpu(kernels: &[Kernel], tier: Tier) -> Result<(Code, &'static str), Error> {
+/// Code of kernels for the machine nnc runs on.
+///
+/// # Errors
+/// [`Error::Emit`], or [`Error::NotBuilt`] where the tier needs a feature this build lacks.
+pub fn emit_cpu(kernels: &[Kernel], tier: Tier) -> Result<Code, Error> {
     let code = match tier {
         Tier::Cranelift => crate::cranelift::compile(kernels).map_err(Error::Emit)?,
         #[cfg(feature = "llvm")]
@@ -191,7 +195,7 @@ fn emit_cpu(kernels: &[Kernel], tier: Tier) -> Result<(Code, &'static str), Erro
         #[cfg(not(feature = "llvm"))]
         Tier::Llvm => return Err(Error::NotBuilt(without_llvm("the tier `llvm`"))),
     };
-    Ok((Code::Object { triple: code.triple, features: code.features, objects: code.objects }, tier.name()))
+    Ok(Code::Object { triple: code.triple, features: code.features, objects: code.objects })
 }
 
 #[cfg(feature = "llvm")]

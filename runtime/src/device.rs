@@ -20,7 +20,7 @@ pub use self::cuda::Cuda;
 pub use self::null::Null;
 use crate::error::Error;
 use crate::profile::LaunchTime;
-use crate::program::Program;
+use crate::program::{Code, Program};
 
 /// A device that programs are loaded on.
 pub trait Device: fmt::Debug + Send + Sync {
@@ -43,6 +43,13 @@ pub trait DeviceProgram: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error::OutOfMemory`] and the device's own errors.
     fn instance(&self, threads: usize) -> Result<Box<dyn DeviceInstance>, Error>;
+
+    /// Replaces kernels by those of the same symbols in `code`; each instance runs them from its next run on.
+    ///
+    /// # Errors
+    /// [`Error::FixedCode`] where the device cannot, [`Error::WrongDevice`] for code of another kind of device, and
+    /// whatever is wrong with the code itself; then nothing is replaced.
+    fn replace(&self, code: &Code) -> Result<(), Error>;
 }
 
 /// One set of tensors of a program on a device. Indices are in range.

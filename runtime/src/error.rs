@@ -69,6 +69,13 @@ pub enum Error {
         hint: &'static str,
     },
 
+    /// The device runs the code it loaded and no other.
+    #[error("device `{device}` cannot replace kernels of a loaded program; load another program")]
+    FixedCode {
+        /// The device.
+        device: &'static str,
+    },
+
     /// A device name that is not known.
     #[error("unknown device `{name}`, expected `cpu`, `null`, `cuda` or `cuda:INDEX`")]
     UnknownDevice {

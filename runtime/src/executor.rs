@@ -26,7 +26,7 @@ use crate::device::{Device, DeviceInstance, DeviceProgram};
 use crate::element::{Element, view, view_mut};
 use crate::error::Error;
 use crate::profile::LaunchTime;
-use crate::program::{ElemType, Place, Program, TensorSpec};
+use crate::program::{Code, ElemType, Place, Program, TensorSpec};
 
 /// A program whose code is ready on a device. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -51,6 +51,16 @@ impl Executable {
     /// The program.
     pub fn program(&self) -> &Arc<Program> {
         &self.program
+    }
+
+    /// Replaces kernels by those of the same symbols in `code`, which must be what another emitter made of the same
+    /// kernels. Every instance runs them from its next run on, on the tensors it has.
+    ///
+    /// # Errors
+    /// [`Error::FixedCode`] where the device cannot, [`Error::WrongDevice`] for code of another kind of device, and
+    /// whatever is wrong with the code itself; then nothing is replaced.
+    pub fn replace(&self, code: &Code) -> Result<(), Error> {
+        self.code.replace(code)
     }
 
     /// Allocates one set of tensors: constants and initial contents in place, everything else 0.

@@ -53,6 +53,33 @@ fn instances_of_one_executable_are_independent() {
 }
 
 #[test]
+fn replaced_kernels_run_from_the_next_run_on() {
+    let executable = Executable::load(kernels::step(100, 8), &Cpu::new()).expect("a valid program");
+    let mut instances = [1, 2].map(|threads| executable.instance(threads).expect("a small instance"));
+    let w = |instance: &Instance| instance.input_as::<f32>("w").expect("w").to_vec();
+    for instance in &mut instances {
+        instance.input_mut::<f32>("x").expect("x").fill(3.0);
+        instance.run().expect("runs");
+        assert_eq!(w(instance), [16.0; 100]);
+    }
+    let code = |triple: &str, objects| Code::Object { triple: triple.to_owned(), features: Vec::new(), objects };
+    let triple = "x86_64-unknown-linux-gnu";
+    executable.replace(&code(triple, vec![b"no object".to_vec()])).expect_err("malformed");
+    executable.replace(&code("riscv64-unknown-linux-gnu", vec![])).expect_err("for another machine");
+    executable.replace(&Code::Ptx { arch: "sm_90".to_owned(), text: String::new() }).expect_err("for a GPU");
+    executable.replace(&code(triple, vec![kernels::multiplying_object()])).expect("well-formed");
+    for instance in &mut instances {
+        assert_eq!(w(instance), [16.0; 100], "tensors stay");
+        instance.run().expect("runs");
+        assert_eq!(w(instance), [16.0 * 9.0; 100]);
+    }
+    let mut new = executable.instance(1).expect("a small instance");
+    new.write("x", &3.0_f32.to_le_bytes().repeat(100)).expect("the right size");
+    new.run().expect("runs");
+    assert_eq!(w(&new), [10.0 * 9.0; 100]);
+}
+
+#[test]
 fn a_program_runs_the_same_from_a_file() {
     let bytes = artifact::encode(&kernels::step(16, 16)).expect("encodes");
     let program = artifact::decode(&bytes).expect("decodes");

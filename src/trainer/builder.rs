@@ -43,6 +43,13 @@ impl<M: Module + Forward> TrainerBuilder<M> {
         self
     }
 
+    /// Which emitter makes better CPU code while training already runs: see [`crate::background`].
+    #[must_use]
+    pub fn background(mut self, tier: Tier) -> Self {
+        self.options.background = Some(tier);
+        self
+    }
+
     /// Optimization level, and whether to fuse.
     #[must_use]
     pub fn opt(mut self, opt: OptLevel) -> Self {

@@ -74,8 +74,8 @@ pub fn options(way: &Way, dims: &Bindings) -> Options {
         tier: way.tier,
         opt: OptLevel { fuse: way.fuse, ..OptLevel::default() },
         dims: dims.clone(),
-        freeze: false,
         verify_each: true,
+        ..Options::default()
     }
 }
 

@@ -5,7 +5,8 @@
 mod bound;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
 use std::time::Instant;
 
@@ -17,7 +18,7 @@ use crate::error::Error;
 use crate::layout::Layout;
 use crate::loader::LoadedObject;
 use crate::profile::{LaunchTime, Profile};
-use crate::program::{Address, Code, CpuKernel, Iterations, Program, Visitor, walk};
+use crate::program::{Address, Code, CpuKernel, Iterations, KernelInfo, Program, Visitor, walk};
 use crate::threads::{Progress, Team, Work};
 
 /// The host CPU.
@@ -37,29 +38,37 @@ impl Device for Cpu {
     }
 
     fn load(&self, program: Arc<Program>) -> Result<Arc<dyn DeviceProgram>, Error> {
-        let Code::Object { triple, features, objects } = &program.code else {
-            return Err(Error::WrongDevice {
-                device: self.name(),
-                code: "PTX",
-                hint: "run it on `cuda`, or compile for `cpu`",
-            });
+        let objects = load_objects(&program.code)?;
+        let kernel = |kernel: &KernelInfo| {
+            let missing = || Error::MissingKernel { symbol: kernel.symbol.clone() };
+            find_kernel(&objects, &kernel.symbol).ok_or_else(missing)
         };
-        cpu_features::check(triple, features)?;
-        let objects = objects.iter().map(|elf| LoadedObject::load(elf)).collect::<Result<Vec<_>, _>>()?;
-        let kernels = program
-            .kernels
-            .iter()
-            .map(|kernel| {
-                let missing = || Error::MissingKernel { symbol: kernel.symbol.clone() };
-                let address = objects.iter().find_map(|object| object.function(&kernel.symbol)).ok_or_else(missing)?;
-                // SAFETY: the program says that this symbol is a kernel, which is what its emitter made; see
-                // `CpuKernel` for the contract. The address is not 0, being inside a mapping.
-                Ok(unsafe { std::mem::transmute::<usize, CpuKernel>(address) })
-            })
-            .collect::<Result<_, Error>>()?;
+        let kernels = program.kernels.iter().map(kernel).collect::<Result<_, Error>>()?;
         let layout = program.layout()?;
-        Ok(Arc::new(CpuProgram(Arc::new(Loaded { program, layout, kernels, _objects: objects }))))
+        let code = RwLock::new(LoadedCode { kernels, objects });
+        Ok(Arc::new(CpuProgram(Arc::new(Loaded { program, layout, code, replacements: AtomicU64::new(0) }))))
     }
+}
+
+fn load_objects(code: &Code) -> Result<Vec<LoadedObject>, Error> {
+    match code {
+        Code::Object { triple, features, objects } => {
+            cpu_features::check(triple, features)?;
+            objects.iter().map(|elf| LoadedObject::load(elf)).collect()
+        }
+        Code::Ptx { .. } => Err(Error::WrongDevice {
+            device: Cpu::new().name(),
+            code: "PTX",
+            hint: "run it on `cuda`, or compile for `cpu`",
+        }),
+    }
+}
+
+fn find_kernel(objects: &[LoadedObject], symbol: &str) -> Option<CpuKernel> {
+    let address = objects.iter().find_map(|object| object.function(symbol))?;
+    // SAFETY: the program says that this symbol is a kernel, which is what its emitter made; see `CpuKernel` for the
+    // contract. The address is not 0, being inside a mapping.
+    Some(unsafe { std::mem::transmute::<usize, CpuKernel>(address) })
 }
 
 /// A program with its code in memory.
@@ -67,9 +76,23 @@ impl Device for Cpu {
 struct Loaded {
     program: Arc<Program>,
     layout: Layout,
+    code: RwLock<LoadedCode>,
+    /// How often kernels were replaced, so that an instance sees whether it must look at `code`.
+    replacements: AtomicU64,
+}
+
+/// The kernels of a program at this moment.
+#[derive(Debug)]
+struct LoadedCode {
     kernels: Vec<CpuKernel>,
-    /// Keeps `kernels` mapped.
-    _objects: Vec<LoadedObject>,
+    /// All there ever were: instances that have not run since a replacement still point into older ones.
+    objects: Vec<LoadedObject>,
+}
+
+impl Loaded {
+    fn code(&self) -> RwLockReadGuard<'_, LoadedCode> {
+        self.code.read().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +119,7 @@ impl DeviceProgram for CpuProgram {
             0 => thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };
+        let replacements = loaded.replacements.load(Acquire);
         let bound = Bound::new(&loaded, &block, threads);
         // A program without a launch to share never wakes a thread, so it gets none.
         let parallel = if threads > 1 && bound.is_shared() {
@@ -105,7 +129,19 @@ impl DeviceProgram for CpuProgram {
         } else {
             None
         };
-        Ok(Box::new(CpuInstance { bound, parallel, block, loaded }))
+        Ok(Box::new(CpuInstance { bound, parallel, block, loaded, replacements }))
+    }
+
+    fn replace(&self, code: &Code) -> Result<(), Error> {
+        let objects = load_objects(code)?;
+        let loaded = &self.0;
+        let mut code = loaded.code.write().unwrap_or_else(PoisonError::into_inner);
+        for (kernel, info) in code.kernels.iter_mut().zip(&loaded.program.kernels) {
+            *kernel = find_kernel(&objects, &info.symbol).unwrap_or(*kernel);
+        }
+        code.objects.extend(objects);
+        loaded.replacements.fetch_add(1, Release);
+        Ok(())
     }
 }
 
@@ -120,9 +156,20 @@ struct CpuInstance {
     parallel: Option<Parallel>,
     block: Buffer,
     loaded: Arc<Loaded>,
+    /// The replacements of kernels that `bound` knows of.
+    replacements: u64,
 }
 
 impl CpuInstance {
+    /// Takes over kernels that were replaced since the last run.
+    fn adopt_kernels(&mut self) {
+        let replacements = self.loaded.replacements.load(Acquire);
+        if replacements != self.replacements {
+            self.bound.adopt_kernels(&self.loaded.code().kernels);
+            self.replacements = replacements;
+        }
+    }
+
     /// Address and size of an input.
     fn input_range(&self, idx: usize) -> (*mut u8, usize) {
         (self.block.at(self.loaded.layout.inputs[idx]), self.loaded.program.inputs[idx].spec.bytes())
@@ -157,6 +204,7 @@ impl DeviceInstance for CpuInstance {
     }
 
     fn run(&mut self) -> Result<(), Error> {
+        self.adopt_kernels();
         let bound = &self.bound;
         match &mut self.parallel {
             // SAFETY: the instance is borrowed exclusively, so no other run uses the block; steps in order.
@@ -168,6 +216,7 @@ impl DeviceInstance for CpuInstance {
     }
 
     fn profile_run(&mut self) -> Result<Vec<LaunchTime>, Error> {
+        self.adopt_kernels();
         let program = Arc::clone(&self.loaded.program);
         let mut profiler = Profiler {
             bound: &self.bound,

@@ -117,6 +117,10 @@ impl DeviceProgram for CudaProgram {
     fn instance(&self, _threads: usize) -> Result<Box<dyn DeviceInstance>, Error> {
         Ok(Box::new(CudaInstance::new(Arc::clone(&self.0))?))
     }
+
+    fn replace(&self, _: &Code) -> Result<(), Error> {
+        Err(Error::FixedCode { device: "cuda" })
+    }
 }
 
 /// A kernel of a loaded module.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{Device, DeviceInstance, DeviceProgram};
 use crate::error::Error;
 use crate::profile::{LaunchTime, Profile};
-use crate::program::{Address, Input, Iterations, Program, Step, Visitor, walk};
+use crate::program::{Address, Code, Input, Iterations, Program, Step, Visitor, walk};
 
 /// The device that runs nothing and counts what it would run.
 ///
@@ -71,6 +71,10 @@ impl DeviceProgram for NullProgram {
         let initial = |input: &Input| input.initial.clone().unwrap_or_else(|| vec![0; input.spec.bytes()]);
         let inputs = self.program.inputs.iter().map(initial).collect();
         Ok(Box::new(NullInstance { program: Arc::clone(&self.program), counts: Arc::clone(&self.counts), inputs }))
+    }
+
+    fn replace(&self, _: &Code) -> Result<(), Error> {
+        Ok(())
     }
 }
 

@@ -22,15 +22,30 @@ const ADD: [u8; 37] = [
     0xc3, // done: ret
 ];
 
+/// The byte of [`ADD`] that makes its `addss` a `mulss`, and its value then.
+const MULTIPLY: (usize, u8) = (23, 0x59);
+
 /// An object with the one kernel `add`.
 pub(crate) fn object() -> Vec<u8> {
+    object_of(&ADD)
+}
+
+/// An object whose kernel `add` multiplies: no emitter may do so, but it shows which code ran.
+#[allow(dead_code, reason = "not all tests that include this file replace code")]
+pub(crate) fn multiplying_object() -> Vec<u8> {
+    let mut code = ADD;
+    code[MULTIPLY.0] = MULTIPLY.1;
+    object_of(&code)
+}
+
+fn object_of(code: &[u8]) -> Vec<u8> {
     let mut object = write::Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);
     let section = object.section_id(StandardSection::Text);
-    let offset = object.append_section_data(section, &ADD, 16);
+    let offset = object.append_section_data(section, code, 16);
     object.add_symbol(write::Symbol {
         name: b"add".to_vec(),
         value: offset,
-        size: ADD.len() as u64,
+        size: code.len() as u64,
         kind: SymbolKind::Text,
         scope: SymbolScope::Linkage,
         weak: false,

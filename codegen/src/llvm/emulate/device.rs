@@ -108,6 +108,10 @@ impl DeviceProgram for EmulatedProgram {
         }
         Ok(Box::new(instance))
     }
+
+    fn replace(&self, _: &Code) -> Result<(), Error> {
+        Err(Error::FixedCode { device: "emulated-cuda" })
+    }
 }
 
 struct EmulatedInstance {

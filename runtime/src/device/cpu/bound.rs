@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Loaded;
 use crate::buffer::Buffer;
+use crate::layout::Layout;
 use crate::program::{Address, Case, CpuKernel, Guard, Iterations, Launch, Place, Program, Step};
 use crate::threads::{Args, Work, run_alone};
 
@@ -66,7 +67,9 @@ impl Bound {
     /// Binds a program for runs of at most `threads` threads.
     pub(super) fn new(loaded: &Loaded, block: &Buffer, threads: usize) -> Bound {
         let program = &loaded.program;
-        let mut binder = Binder { loaded, block, pointers: Vec::new(), places: Vec::new() };
+        let code = loaded.code();
+        let mut binder =
+            Binder { layout: &loaded.layout, kernels: &code.kernels, block, pointers: Vec::new(), places: Vec::new() };
         let launches = program.launches.iter().map(|launch| binder.launch(launch)).collect();
         let condition = |step: &Step| match step {
             Step::Launch(_) | Step::Loop { .. } => None,
@@ -86,6 +89,13 @@ impl Bound {
             pointers: pointers.into(),
             input_slots: (0..program.inputs.len()).map(slots_of).collect(),
             frames: (0..threads).map(|_| vec![Cell::new(std::ptr::null_mut()); n_args].into()).collect(),
+        }
+    }
+
+    /// Lets launches run `kernels`, the program's by index.
+    pub(super) fn adopt_kernels(&mut self, kernels: &[CpuKernel]) {
+        for (bound, launch) in self.launches.iter_mut().zip(&self.program.launches) {
+            bound.kernel = kernels[launch.kernel as usize];
         }
     }
 
@@ -115,7 +125,8 @@ impl Bound {
 
 /// Binds addresses one after the other.
 struct Binder<'l> {
-    loaded: &'l Loaded,
+    layout: &'l Layout,
+    kernels: &'l [CpuKernel],
     block: &'l Buffer,
     pointers: Vec<Cell<*mut u8>>,
     /// The place of each pointer.
@@ -134,12 +145,7 @@ impl Binder<'_> {
         } else {
             BoundArgs::Moving(launch.args.iter().map(|address| self.address(address)).collect())
         };
-        BoundLaunch {
-            kernel: self.loaded.kernels[launch.kernel as usize],
-            args,
-            extent: launch.extent,
-            chunk: launch.chunk,
-        }
+        BoundLaunch { kernel: self.kernels[launch.kernel as usize], args, extent: launch.extent, chunk: launch.chunk }
     }
 
     fn address(&mut self, address: &Address) -> BoundAddress {
@@ -157,7 +163,7 @@ impl Binder<'_> {
     }
 
     fn slot(&mut self, place: Place) -> usize {
-        let offset = self.loaded.layout.offset(place).expect("validation checked all places");
+        let offset = self.layout.offset(place).expect("validation checked all places");
         self.pointers.push(Cell::new(self.block.at(offset)));
         self.places.push(place);
         self.pointers.len() - 1

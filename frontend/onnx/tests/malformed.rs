@@ -214,6 +214,10 @@ fn huge_extents() {
         graph.input = vec![info("x", FLOAT, &[extent, extent])];
         refused_graph(graph, "x");
     }
+    // Not too long by itself, but the tables of a prime length are.
+    let mut transform = graph(vec![node("DFT", &["x"], &["y"])]);
+    transform.input = vec![info("x", FLOAT, &[1, 5_165_431, 1])];
+    refused_graph(transform, "the transform is a table of 41323448 elements");
     let huge = i64::MAX;
     for (op, inputs) in [
         ("ConstantOfShape", vec![ints("a", &[huge, huge])]),

@@ -19,6 +19,10 @@ pub(super) const OPS: &[Entry] =
 /// Up to this length a transform is one matrix product.
 const DIRECT: usize = 64;
 
+/// Elements of constants for each number of a transform, at most: that of a prime length takes others of up to four
+/// times its length.
+const TABLES: usize = 8;
+
 /// A complex tensor, the transformed dimension last.
 #[derive(Clone)]
 struct Complex {
@@ -156,7 +160,7 @@ fn dft(cx: &mut Cx<'_>) -> Outcome {
     let Some(n) = n.filter(|&n| n > 0) else {
         return Err(cx.invalid("dft_length is below 1, expected at least one number"));
     };
-    let n = cx.table("the transform", n)?;
+    cx.table("the transform", n.saturating_mul(TABLES))?;
     if onesided && !inverse && n_parts == 2 {
         return Err(cx.invalid("onesided transforms take real numbers, expected 1 in the last dimension"));
     }

@@ -48,6 +48,13 @@ fn import_hints(error: &ImportError) {
         let names: Vec<&str> = error.needs.iter().map(String::as_str).collect();
         eprintln!("inputs whose values would help, given with --input NAME=FILE: {}", names.join(", "));
     }
+    if !error.open.is_empty() {
+        let names: Vec<&str> = error.open.iter().map(String::as_str).collect();
+        let names = names.join(", ");
+        eprintln!(
+            "read with symbolic dimensions; extents may help, given with --dim NAME=EXTENT or --inputs FILE: {names}"
+        );
+    }
 }
 
 /// An operator that cannot be imported, with its nodes.

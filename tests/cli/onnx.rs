@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("onnx::tensor_files", tensor_files),
     ("onnx::values_that_decide_shapes", values_that_decide_shapes),
     ("onnx::extents_that_depend_on_data", extents_that_depend_on_data),
+    ("onnx::extents", extents),
     ("onnx::unsupported_operators", unsupported_operators),
     ("onnx::damaged_files", damaged_files),
 ];
@@ -98,6 +99,20 @@ fn compiled_and_converted() {
     sandbox.succeed(&["compile", "model.onnx", "-o", "model.irb"]);
     assert_eq!(run(&["model.irb"]), expected);
     assert!(sandbox.refuse(&["compile", "model.onnx"]).contains("batch"));
+}
+
+fn extents() {
+    let sandbox = sandbox();
+    let said = sandbox.refuse(&["run", "model.onnx", "--seed", "1", "--dim", "N=2"]);
+    assert!(said.contains("an extent is given for `N`; symbolic dimensions of the inputs are `batch`"), "{said}");
+    // Two rows, whatever `batch` is: only an extent can help.
+    let mut graph = graph(vec![node("Reshape", &["x", "shape"], &["y"])]);
+    graph.input = vec![symbolic("x")];
+    graph.initializer = vec![ints("shape", &[2, 3])];
+    sandbox.write("two.onnx", &model(graph).encode_to_vec());
+    let said = sandbox.refuse(&["run", "two.onnx", "--seed", "1"]);
+    assert!(said.contains("extents may help, given with --dim NAME=EXTENT or --inputs FILE: batch"), "{said}");
+    assert!(sandbox.succeed(&["run", "two.onnx", "--seed", "1", "--dim", "batch=2"]).starts_with("y: f32[2, 3]"));
 }
 
 fn tensor_files() {

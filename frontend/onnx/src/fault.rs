@@ -52,6 +52,8 @@ pub struct ImportError {
     /// [`Options::dims`]: crate::Options::dims
     /// [`Options::shapes`]: crate::Options::shapes
     pub symbolic: bool,
+    /// Dimensions of inputs that were left symbolic.
+    pub open: BTreeSet<String>,
 }
 
 impl ImportError {

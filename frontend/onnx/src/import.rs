@@ -21,7 +21,7 @@ use crate::walk::{Opsets, Walker, Weights, functions_of};
 
 mod inputs;
 
-use inputs::{declare_inputs, declared_dims};
+use inputs::{Declared, declare_inputs, declared_dims};
 
 /// What an import is told beyond the file.
 #[derive(Clone, Debug, Default)]
@@ -158,11 +158,11 @@ pub(crate) fn import_model(
     }
 
     let opset = opsets.version(Domain::Onnx);
-    let (mut inputs, mut outputs, mut needs, mut bound) = (Vec::new(), Vec::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut declared, mut outputs, mut needs) = (Declared::default(), Vec::new(), BTreeSet::new());
     let traced = trace("main", |trace| {
         trace.fold_constants();
         let walker = Walker::new(trace, reader, file.clone(), &functions, opsets, weights.clone());
-        (inputs, bound) = declare_inputs(trace, &walker, graph, options);
+        declared = declare_inputs(trace, &walker, graph, options);
         walker.nodes(&graph.node);
         outputs = declare_outputs(trace, &walker, graph);
         needs = walker.needs();
@@ -177,6 +177,7 @@ pub(crate) fn import_model(
             let producer = words.join(" ").trim().to_string();
             let facts = model.metadata_props.iter();
             let metadata = facts.map(|entry| (entry.key().to_string(), entry.value().to_string())).collect();
+            let Declared { ports: inputs, bound, .. } = declared;
             Ok(Imported { module, inputs, outputs, opset, producer, metadata, bound })
         }
         Err(error) => {
@@ -186,7 +187,8 @@ pub(crate) fn import_model(
                     && !declared_dims(info).is_some_and(|dims| dims.iter().all(is_number))
             };
             let symbolic = graph.input.iter().any(is_open);
-            Err(ImportError { diagnostics: error.diagnostics, needs, symbolic, ..ImportError::default() })
+            let (diagnostics, open) = (error.diagnostics, declared.open);
+            Err(ImportError { diagnostics, needs, symbolic, open, ..ImportError::default() })
         }
     }
 }

@@ -13,13 +13,18 @@ use crate::proto::{GraphProto, TypeProto, ValueInfoProto, tensor_shape_proto, ty
 use crate::value::Value;
 use crate::walk::Walker;
 
-/// Declares the inputs, and binds the names of inputs and constants. Gives the inputs, and which symbols had an extent.
-pub(super) fn declare_inputs(
-    trace: &Trace,
-    walker: &Walker<'_>,
-    graph: &GraphProto,
-    options: &Options,
-) -> (Vec<Port>, BTreeSet<String>) {
+/// What the inputs came to.
+#[derive(Default)]
+pub(super) struct Declared {
+    pub(super) ports: Vec<Port>,
+    /// Symbolic dimensions that have an extent, under the names it was given for.
+    pub(super) bound: BTreeSet<String>,
+    /// Symbolic dimensions that have none.
+    pub(super) open: BTreeSet<String>,
+}
+
+/// Declares the inputs, and binds the names of inputs and constants.
+pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Declared {
     // Older files list every constant among the inputs; a caller gives none of those.
     let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
     walker.bind_initializers(graph, &|name| options.values.contains_key(name));
@@ -31,8 +36,10 @@ pub(super) fn declare_inputs(
         trace,
         options,
         symbols: Symbols { dims: options.dims.clone(), bound: RefCell::default() },
+        open: BTreeSet::new(),
         n_params: 0,
     };
+    check_dims(graph, options, walker);
     for info in &graph.input {
         inputs.symbols.solve(info, options.shapes.get(info.name()));
     }
@@ -55,7 +62,24 @@ pub(super) fn declare_inputs(
         }
         drop(guard);
     }
-    (ports, inputs.symbols.bound.into_inner())
+    Declared { ports, bound: inputs.symbols.bound.into_inner(), open: inputs.open }
+}
+
+/// Records extents that are given for no dimension of an input.
+fn check_dims(graph: &GraphProto, options: &Options, walker: &Walker<'_>) {
+    let mut known = BTreeSet::new();
+    for info in &graph.input {
+        let dims = declared_dims(info).unwrap_or_default().iter().enumerate();
+        known.extend(dims.filter_map(|(axis, dim)| extent(dim, info.name(), axis).err()));
+    }
+    for name in options.dims.keys() {
+        if !known.iter().any(|symbol| symbol == name || plain(symbol) == *name) {
+            let known: Vec<String> = known.iter().map(|symbol| format!("`{symbol}`")).collect();
+            let known = if known.is_empty() { "none".to_string() } else { known.join(", ") };
+            let message = format!("an extent is given for `{name}`; symbolic dimensions of the inputs are {known}");
+            tensor::record(Diagnostic::new(walker.location("inputs"), message));
+        }
+    }
 }
 
 /// Whether `given` names input `info` or, of a sequence `x`, its element `x.0`, `x.1`, ....
@@ -72,6 +96,8 @@ struct Inputs<'i> {
     trace: &'i Trace,
     options: &'i Options,
     symbols: Symbols,
+    /// Dimensions that stayed symbolic.
+    open: BTreeSet<String>,
     n_params: usize,
 }
 
@@ -135,6 +161,7 @@ impl Inputs<'_> {
         let info = ValueInfoProto { name: Some(name.to_string()), r#type: ty.cloned(), ..ValueInfoProto::default() };
         let (elem, ty) = input_type(&info, &self.symbols, self.options.shapes.get(name))?;
         self.n_params += 1;
+        self.open.extend(ty.shape.0.iter().filter(|dim| dim.as_const().is_none()).map(ToString::to_string));
         Ok((elem, Value::with_elem(self.trace.input(name, ty), elem), vec![name.to_string()]))
     }
 }
@@ -169,11 +196,9 @@ impl Symbols {
 
     /// The extent of dimension `axis` of input `input`.
     fn dim(&self, dim: &tensor_shape_proto::Dimension, input: &str, axis: usize) -> Dim {
-        let symbol = match &dim.value {
-            Some(tensor_shape_proto::Value::DimValue(value)) if *value >= 0 => return Dim::from(*value as usize),
-            Some(tensor_shape_proto::Value::DimParam(param)) if is_symbol(param) => param.clone(),
-            // Nothing is said, or what exporters write for that: a symbol of its own.
-            _ => format!("{input}.{axis}"),
+        let symbol = match extent(dim, input, axis) {
+            Ok(extent) => return Dim::from(extent),
+            Err(symbol) => symbol,
         };
         let plain = plain(&symbol);
         match self.dims.get_key_value(&symbol).or_else(|| self.dims.get_key_value(&plain)) {
@@ -183,6 +208,16 @@ impl Symbols {
             }
             None => Dim::symbol(plain),
         }
+    }
+}
+
+/// The extent that is declared for dimension `axis` of input `input`, or what the dimension is called.
+fn extent(dim: &tensor_shape_proto::Dimension, input: &str, axis: usize) -> Result<usize, String> {
+    match &dim.value {
+        Some(tensor_shape_proto::Value::DimValue(value)) if *value >= 0 => Ok(*value as usize),
+        Some(tensor_shape_proto::Value::DimParam(param)) if is_symbol(param) => Err(param.clone()),
+        // Nothing is said, or what exporters write for that: a symbol of its own.
+        _ => Err(format!("{input}.{axis}")),
     }
 }
 

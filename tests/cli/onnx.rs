@@ -18,7 +18,7 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("onnx::tensor_files", tensor_files),
     ("onnx::values_that_decide_shapes", values_that_decide_shapes),
     ("onnx::extents_that_depend_on_data", extents_that_depend_on_data),
-    ("onnx::extents", extents),
+    ("onnx::inputs_and_extents", inputs_and_extents),
     ("onnx::unsupported_operators", unsupported_operators),
     ("onnx::damaged_files", damaged_files),
 ];
@@ -101,10 +101,12 @@ fn compiled_and_converted() {
     assert!(sandbox.refuse(&["compile", "model.onnx"]).contains("batch"));
 }
 
-fn extents() {
+fn inputs_and_extents() {
     let sandbox = sandbox();
     let said = sandbox.refuse(&["run", "model.onnx", "--seed", "1", "--dim", "N=2"]);
     assert!(said.contains("an extent is given for `N`; symbolic dimensions of the inputs are `batch`"), "{said}");
+    let said = sandbox.refuse(&["run", "model.onnx", "--input", "X=x.npy"]);
+    assert!(said.contains("input `X` is given, the model has `x`"), "{said}");
     // Two rows, whatever `batch` is: only an extent can help.
     let mut graph = graph(vec![node("Reshape", &["x", "shape"], &["y"])]);
     graph.input = vec![symbolic("x")];

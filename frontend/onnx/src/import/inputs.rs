@@ -28,8 +28,11 @@ pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphPr
     // Older files list every constant among the inputs; a caller gives none of those.
     let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
     walker.bind_initializers(graph, &|name| options.values.contains_key(name));
-    for name in options.values.keys().filter(|name| !graph.input.iter().any(|info| names(info, name))) {
-        let message = format!("a value is given for input `{name}`, which the model does not have");
+    let given: BTreeSet<&String> = options.shapes.keys().chain(options.values.keys()).collect();
+    for name in given.into_iter().filter(|name| !graph.input.iter().any(|info| names(info, name))) {
+        let inputs = graph.input.iter().filter(|info| !has_value(info.name()));
+        let inputs: Vec<String> = inputs.map(|info| format!("`{}`", info.name())).collect();
+        let message = format!("input `{name}` is given, the model has {}", inputs.join(", "));
         tensor::record(Diagnostic::new(walker.location("inputs"), message));
     }
     let mut inputs = Inputs {

@@ -14,6 +14,7 @@ mod outline;
 mod steps;
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -170,9 +171,9 @@ pub enum Place {
 pub struct Constant {
     /// Type and shape.
     pub spec: TensorSpec,
-    /// Dense little-endian elements.
+    /// Dense little-endian elements, shared with the weight they are.
     #[serde(with = "bytes")]
-    pub data: Vec<u8>,
+    pub data: Arc<[u8]>,
 }
 
 /// One kernel of the program's code.

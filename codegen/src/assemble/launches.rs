@@ -141,11 +141,11 @@ impl<'t> Assembler<'t> {
         };
         let spec = spec_of(graph, data.first_result);
         let bytes = match constant {
-            IrConstant::Dense { data, .. } => data.bytes.to_vec(),
+            IrConstant::Dense { data, .. } => data.bytes.clone(),
             IrConstant::Splat { value, .. } => {
                 let mut element = Vec::new();
                 value.write(&mut element);
-                element.repeat(spec.len())
+                element.repeat(spec.len()).into()
             }
         };
         self.constants.push(Constant { spec, data: bytes });

@@ -10,7 +10,7 @@ fn program() -> Program {
     program.inputs[1].initial = Some(vec![7; 16]);
     program
         .constants
-        .push(Constant { spec: TensorSpec { elem: ElemType::BF16, shape: vec![2] }, data: vec![1, 2, 3, 4] });
+        .push(Constant { spec: TensorSpec { elem: ElemType::BF16, shape: vec![2] }, data: vec![1, 2, 3, 4].into() });
     program.kernels.push(KernelInfo {
         symbol: "k0".to_owned(),
         bytes: 12,

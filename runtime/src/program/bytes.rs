@@ -9,9 +9,11 @@ pub(in crate::program) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) 
     serializer.serialize_bytes(bytes)
 }
 
-pub(in crate::program) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+pub(in crate::program) fn deserialize<'de, D: Deserializer<'de>, T: From<Vec<u8>>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     // Borrowed bytes first: the decoder then checks the length against what is there before anything is allocated.
-    deserializer.deserialize_bytes(Bytes)
+    deserializer.deserialize_bytes(Bytes).map(T::from)
 }
 
 struct Bytes;

@@ -6,7 +6,9 @@ use crate::program::{
 /// One launch over an input, a constant, the arena and an output.
 fn program() -> Program {
     let mut program = test_program(&[("x", &[4])], &[("y", &[4])], 256);
-    program.constants.push(Constant { spec: TensorSpec { elem: ElemType::I64, shape: vec![2] }, data: vec![0; 16] });
+    program
+        .constants
+        .push(Constant { spec: TensorSpec { elem: ElemType::I64, shape: vec![2] }, data: vec![0; 16].into() });
     program.kernels.push(KernelInfo {
         symbol: "k0".to_owned(),
         bytes: 0,
@@ -77,7 +79,7 @@ fn each_fault_is_refused_with_its_place() {
     check(|p| p.launches[0].chunk = 0, "none empty");
     check(|p| (p.launches[0].extent, p.launches[0].chunk) = (u64::MAX, 1), "4294967295 chunks");
     check(|p| p.inputs[0].initial = Some(vec![0; 3]), "input 0 (`x`): found 3 bytes, expected 16 bytes for f32[4]");
-    check(|p| p.constants[0].data.truncate(8), "constant 0: found 8 bytes, expected 16 bytes for i64[2]");
+    check(|p| p.constants[0].data = vec![0; 8].into(), "constant 0: found 8 bytes, expected 16 bytes for i64[2]");
     check(|p| p.inputs.push(p.inputs[0].clone()), "found name `x` again");
     check(|p| p.outputs[0].place = Place::Input(0), "launch 0 (relu), argument 3: found Output(0)");
     check(

@@ -82,7 +82,7 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
         tier: "hand".to_owned(),
         inputs: vec![input("x", InputRole::Data, None), input("w", InputRole::State, Some(splat(10.0)))],
         outputs: vec![output("y", Place::Output(0)), output("w", Place::Input(1))],
-        constants: vec![Constant { spec: spec.clone(), data: splat(0.5) }],
+        constants: vec![Constant { spec: spec.clone(), data: splat(0.5).into() }],
         arena_bytes: (len * 4).next_multiple_of(64) as u64,
         kernels: vec![KernelInfo {
             symbol: "add".to_owned(),

@@ -67,20 +67,23 @@ impl Maker {
     fn source(&mut self, shape: &[usize]) -> (Vec<usize>, View) {
         let mut swapped = shape.to_vec();
         swapped.swap(0, 1);
-        match self.below(6) {
+        let last = [&shape[..1], &shape[2..], &shape[1..2]].concat();
+        match self.below(8) {
             0 => (swapped, View::Swapped),
             1 => (swapped, View::SwappedAndReversed),
+            2 | 3 => (last, View::SecondLast),
             _ => (shape.to_vec(), View::Plain),
         }
     }
 }
 
-/// How an operand lies in memory: as it is, or as in a gradient.
+/// How an operand lies in memory: as it is, as in a gradient, or with its second dimension (the channels) innermost.
 #[derive(Clone, Copy)]
 enum View {
     Plain,
     Swapped,
     SwappedAndReversed,
+    SecondLast,
 }
 
 impl View {
@@ -91,6 +94,10 @@ impl View {
         match self {
             Self::Plain => x,
             Self::Swapped => b.transpose(x, &swap).expect("fits"),
+            Self::SecondLast => {
+                let permutation: Vec<usize> = [0, rank - 1].into_iter().chain(1..rank - 1).collect();
+                b.transpose(x, &permutation).expect("fits")
+            }
             Self::SwappedAndReversed => {
                 let x = b.transpose(x, &swap).expect("fits");
                 b.reverse(x, &space).expect("fits")

@@ -52,7 +52,7 @@ pub(super) struct Values {
 }
 
 /// Where the element of `value` at `coords` lies, if only views come between it and memory.
-fn place(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Option<(BufferId, Affine)>> {
+pub(super) fn place(cx: &mut Cx<'_>, value: Value, coords: &[Affine]) -> Eval<Option<(BufferId, Affine)>> {
     let (mut value, mut at) = (value, coords.to_vec());
     loop {
         if let Some(Source::Memory(buffer)) = cx.source(value) {

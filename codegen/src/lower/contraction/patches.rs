@@ -11,14 +11,18 @@
 //! - A *panel* is laid out from the stage, where the elements that a tap meets in consecutive windows (or a window's in
 //!   consecutive taps) lie side by side: along the last dimension, elements in steps of the windows (of the taps) are
 //!   staged together. So a panel is made of contiguous copies whatever the strides.
+//!
+//! An image whose channels lie side by side in memory is turned while it is staged, a row of all channels at a time.
 
 use super::super::affine::Affine;
 use super::super::cx::{Cx, Eval};
 use super::super::pointwise::LANES;
 use super::blocks::Block;
+use super::feed::place;
 use super::window::{GROUP, Windows};
 use super::{Contraction, Form};
-use crate::kernel::{BinOp, BufferId, Index, LoopKind, Reg, Ty};
+use crate::kernel::{BinOp, BufferId, Index, LoopKind, Reg, Stmt, TileTranspose, Ty};
+use nnc_ir::DType;
 use nnc_ir::ops::CompareDir;
 
 /// Most groups that elements of a row are dealt to: each has its own code.
@@ -177,6 +181,17 @@ impl Stage {
     }
 }
 
+/// An image in memory whose channels are neighbors.
+struct Turned {
+    buffer: BufferId,
+    /// Elements over the dimensions of the image.
+    linear: Affine,
+    /// The spatial dimension of the rows: the innermost of which a stage has more than one element.
+    dim: usize,
+    /// Channels of the stage.
+    channels: u64,
+}
+
 /// What panels of the image are made of.
 pub(super) struct Patches<'a> {
     pub(super) contraction: &'a Contraction<'a>,
@@ -186,6 +201,24 @@ pub(super) struct Patches<'a> {
     pub(super) arrangement: Arrangement,
     /// Lanes in which rows of the image are copied.
     pub(super) lanes: u16,
+}
+
+impl Turned {
+    /// Copies `len` elements in steps of `step` along dimension `dim` of the image, of all channels, to a place in the stage.
+    fn copy(&self, cx: &mut Cx<'_>, stage: &Stage, dim: usize, step: i64, to: (BufferId, Index), len: u64) {
+        let (src_index, _) = cx.resolve(&self.linear);
+        cx.b.push(Stmt::Transpose(TileTranspose {
+            src: self.buffer,
+            src_index,
+            src_stride: self.linear.stride(dim) * step,
+            dst: to.0,
+            dst_index: to.1,
+            dst_stride: stage.channel_stride,
+            rows: len as u32,
+            cols: self.channels as u32,
+        }));
+        cx.trace.scattered.push(self.buffer);
+    }
 }
 
 impl Contraction<'_> {
@@ -240,23 +273,59 @@ impl Patches<'_> {
             .collect();
         let image = windows.starts[0].clone();
         let channel = taps.starts[0].clone().plus_scaled(group, phases.inputs as i64);
+        let turned = self.turned(cx, stage, &spots)?;
         cx.for_loop(stage.images as u64, LoopKind::Serial, |cx, image_at| {
             cx.bind(0, image.plus_scaled(&image_at, 1), 0);
+            let to = Index::default().plus_scaled(&image_at, stage.image_stride);
+            if turned.is_some() {
+                cx.bind(1, channel, 0);
+                return self.fill_rows(cx, stage, &spots, turned.as_ref(), 0, &to, None);
+            }
             cx.for_loop(stage.channels as u64, LoopKind::Serial, |cx, channel_at| {
                 cx.bind(1, channel.plus_scaled(&channel_at, 1), 0);
-                let to = Index::default().plus_scaled(&image_at, stage.image_stride);
                 let to = to.plus_scaled(&channel_at, stage.channel_stride);
-                self.fill_rows(cx, stage, &spots, 0, &to, None)
+                self.fill_rows(cx, stage, &spots, None, 0, &to, None)
             })
         })
     }
 
+    /// How the image is turned while it is staged, if that is the way.
+    fn turned(&self, cx: &mut Cx<'_>, stage: &Stage, spots: &[(Index, i64, i64)]) -> Eval<Option<Turned>> {
+        /// Fewer are not worth a transposition.
+        const MIN_EXTENT: i64 = 8;
+        let image = self.contraction.rhs;
+        let Some(dim) = stage.dims.iter().rposition(|dim| dim.len > 1) else { return Ok(None) };
+        let extents = cx.region.shape(image);
+        let is_inside = |at: usize| {
+            let (_, low, high) = &spots[at];
+            let this = &stage.dims[at];
+            *low >= 0 && high + this.unit * (this.len - 1) < extents[2 + at] as i64
+        };
+        // Around dimensions of one element there must be no padding, nor along rows that are not of the last dimension.
+        let is_last = dim + 1 == stage.dims.len();
+        if cx.region.dtype(image) != DType::F32
+            || stage.channels < MIN_EXTENT
+            || stage.dims[dim].pitch < MIN_EXTENT
+            || stage.dims[dim].stride != 1
+            || !(is_last || (dim..stage.dims.len()).all(is_inside))
+        {
+            return Ok(None);
+        }
+        let coords: Vec<Affine> = (0..extents.len()).map(Affine::dim).collect();
+        let Some((buffer, linear)) = place(cx, image, &coords)? else { return Ok(None) };
+        let fits = linear.stride(1) == 1 && linear.stride(2 + dim) != 1;
+        let channels = stage.channels as u64;
+        Ok(fits.then_some(Turned { buffer, linear, dim, channels }))
+    }
+
     /// Rows of the dimensions from `dim` on; `inside` is the condition under which the image has them.
+    #[allow(clippy::too_many_arguments)]
     fn fill_rows(
         &self,
         cx: &mut Cx<'_>,
         stage: &Stage,
         spots: &[(Index, i64, i64)],
+        turned: Option<&Turned>,
         dim: usize,
         to: &Index,
         inside: Option<Reg>,
@@ -264,13 +333,17 @@ impl Patches<'_> {
         let this = &stage.dims[dim];
         let (start, low, high) = &spots[dim];
         let last = cx.region.shape(self.contraction.rhs)[2 + dim] as i64 - 1;
-        if dim + 1 == stage.dims.len() {
-            let Some(inside) = inside else { return self.fill_row(cx, stage, start, *low, last, to) };
+        if dim + 1 == stage.dims.len() || turned.is_some_and(|turned| turned.dim == dim) {
+            for (inner, (start, ..)) in spots.iter().enumerate().skip(dim + 1) {
+                cx.bind(2 + inner, start.clone(), 0);
+            }
+            let fill = |cx: &mut Cx<'_>| self.fill_row(cx, stage, turned, dim, (start, *low, last), to);
+            let Some(inside) = inside else { return fill(cx) };
             let outside = cx.b.unary(crate::kernel::UnOp::Not, inside);
-            cx.if_then(inside, |cx| self.fill_row(cx, stage, start, *low, last, to))?;
+            cx.if_then(inside, fill)?;
             return cx.if_then(outside, |cx| {
                 let group = |group: i64| to.clone().plus_const(group * this.group_stride);
-                (0..this.dealt).try_for_each(|at| zero(cx, self.stage, &group(at), this.pitch))
+                (0..this.dealt).try_for_each(|at| self.zero(cx, stage, turned, &group(at), this.pitch))
             });
         }
         let end = if this.is_filled { this.dealt * this.pitch } else { this.len };
@@ -283,7 +356,7 @@ impl Patches<'_> {
                 let to = to.plus_scaled(&at, this.stride);
                 cx.bind(2 + dim, position.clone(), 0);
                 if always {
-                    return self.fill_rows(cx, stage, spots, dim + 1, &to, inside);
+                    return self.fill_rows(cx, stage, spots, turned, dim + 1, &to, inside);
                 }
                 let position = cx.index_reg(&position);
                 let mut condition = inside;
@@ -295,16 +368,25 @@ impl Patches<'_> {
                         None => holds,
                     });
                 }
-                self.fill_rows(cx, stage, spots, dim + 1, &to, condition)
+                self.fill_rows(cx, stage, spots, turned, dim + 1, &to, condition)
             })?;
         }
         Ok(())
     }
 
-    /// One row; `low` is the least value of `start`, and its only one unless the image has all of the row.
-    fn fill_row(&self, cx: &mut Cx<'_>, stage: &Stage, start: &Index, low: i64, last: i64, to: &Index) -> Eval {
-        let dim = 1 + stage.dims.len();
-        let StageDim { unit, len, dealt, pitch, group_stride, .. } = stage.dims[dim - 2];
+    /// One row along dimension `dim`, of which `last` is the last element; `low` is the least value of `start`, and its only
+    /// one unless the image has all of the row.
+    fn fill_row(
+        &self,
+        cx: &mut Cx<'_>,
+        stage: &Stage,
+        turned: Option<&Turned>,
+        dim: usize,
+        (start, low, last): (&Index, i64, i64),
+        to: &Index,
+    ) -> Eval {
+        let StageDim { unit, len, dealt, pitch, group_stride, .. } = stage.dims[dim];
+        let dim = 2 + dim;
         // The staged elements that exist.
         let first = (-low).max(0).unsigned_abs().div_ceil(unit as u64) as i64;
         let end = if start.as_const().is_some() { ((last - low).div_euclid(unit) + 1).clamp(0, len) } else { len };
@@ -313,13 +395,20 @@ impl Patches<'_> {
             let number = |i: i64| (i - group).max(0).unsigned_abs().div_ceil(dealt as u64) as i64;
             let (first, end) = (number(first), number(end));
             let to = to.clone().plus_const(group * group_stride);
-            zero(cx, self.stage, &to, first)?;
-            zero(cx, self.stage, &to.clone().plus_const(end), pitch - end)?;
+            self.zero(cx, stage, turned, &to, first)?;
+            self.zero(cx, stage, turned, &to.clone().plus_const(end), pitch - end)?;
             let from = start.clone().plus_const(unit * (group + dealt * first));
+            let step = unit * dealt;
+            if let Some(turned) = turned {
+                if end > first {
+                    cx.bind(dim, from, 0);
+                    turned.copy(cx, stage, dim, step, (self.stage, to.plus_const(first)), (end - first) as u64);
+                }
+                continue;
+            }
             cx.vector_loop((end - first) as u64, self.lanes, |cx, at| {
-                let step = unit * dealt;
                 cx.bind(dim, from.clone().plus_scaled(&at, step), if self.lanes == 1 { 0 } else { step });
-                let coords: Vec<Affine> = (0..=dim).map(|dim| cx.coord(dim)).collect();
+                let coords = cx.coords();
                 let seen = cx.trace.loads.len();
                 let reg = cx.eval(self.contraction.rhs, &coords)?;
                 super::scatter_loads(cx, seen);
@@ -330,6 +419,16 @@ impl Patches<'_> {
             })?;
         }
         Ok(())
+    }
+
+    /// Stores `len` zeros, to every channel of what is turned.
+    fn zero(&self, cx: &mut Cx<'_>, stage: &Stage, turned: Option<&Turned>, to: &Index, len: i64) -> Eval {
+        if len <= 0 {
+            return Ok(());
+        }
+        cx.for_loop(turned.map_or(1, |turned| turned.channels), LoopKind::Serial, |cx, channel| {
+            zero(cx, self.stage, &to.clone().plus_scaled(&channel, stage.channel_stride), len)
+        })
     }
 
     /// Lays the panel out from the stage.

@@ -201,6 +201,24 @@ fn linear_layer_and_its_update() {
 }
 
 #[test]
+fn columns_in_panels() {
+    check_close(
+        "func @f(%x: f32[20, 33], %w: f32[3, 33, 96], %b: f32[288], %y: f32[20, 288]) -> (z: f32[20, 288]) {
+  %0 = fusion %x, %w, %b, %y {kind = contraction} (%x: f32[20, 33], %w: f32[3, 33, 96], %b: f32[288], %y: f32[20, 288]) {
+    %0 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [1]} : f32[20, 3, 96]
+    %1 = reshape %0 : f32[20, 288]
+    %2 = broadcast_in_dim %b {dims = [1]} : f32[20, 288]
+    %3 = add %1, %2 : f32[20, 288]
+    %4 = multiply %3, %y : f32[20, 288]
+    return %4
+  } : f32[20, 288]
+  return %0
+}",
+        1e-4,
+    );
+}
+
+#[test]
 fn elementwise_ops_on_every_type() {
     let floats = ["f16", "bf16", "f32", "f64"];
     let ints = ["u8", "i8", "i32", "u32", "i64"];

@@ -1,30 +1,44 @@
 //! Fast transposition of weights: the interpreter walks an element at a time, which is felt when a model of many
-//! megabytes is laid out. Only what `layout` asks for is done here: two blocks of dimensions that change places.
+//! megabytes is laid out. Only what `layout` asks for is done here: two neighboring blocks of dimensions that change places.
 
 use nnc_ir::TensorData;
 
 /// Elements along one side of a tile: both its rows and its columns stay in the first-level cache.
 const TILE: usize = 16;
 
-/// The tensor with two neighboring blocks of dimensions, the last one among them, in each other's place; `None` for
-/// another permutation.
+/// The tensor with two neighboring blocks of dimensions in each other's place; `None` for another permutation.
 pub(super) fn transpose(data: &TensorData, permutation: &[usize]) -> Option<TensorData> {
-    let rank = permutation.len();
-    let n_batch = permutation.iter().enumerate().take_while(|(at, dim)| at == *dim).count();
-    let split = *permutation.get(n_batch)?;
-    if !permutation[n_batch..].iter().copied().eq((split..rank).chain(n_batch..split)) {
+    let fixed = |(at, dim): &(usize, &usize)| at == *dim;
+    let n_batch = permutation.iter().enumerate().take_while(fixed).count();
+    let end = permutation.iter().enumerate().rposition(|(at, &dim)| at != dim)? + 1;
+    let split = permutation[n_batch];
+    if !permutation[n_batch..end].iter().copied().eq((split..end).chain(n_batch..split)) {
         return None;
     }
-    let rows: usize = data.shape[n_batch..split].iter().product();
-    let cols: usize = data.shape[split..].iter().product();
-    let bytes = match data.dtype.size() {
+    let extent = |dims: std::ops::Range<usize>| data.shape[dims].iter().product::<usize>();
+    let (rows, cols, run) = (extent(n_batch..split), extent(split..end), extent(end..permutation.len()));
+    let bytes = match run * data.dtype.size() {
         1 => transpose_elements::<1>(&data.bytes, rows, cols),
         2 => transpose_elements::<2>(&data.bytes, rows, cols),
         4 => transpose_elements::<4>(&data.bytes, rows, cols),
-        _ => transpose_elements::<8>(&data.bytes, rows, cols),
+        8 => transpose_elements::<8>(&data.bytes, rows, cols),
+        run => transpose_runs(&data.bytes, rows, cols, run),
     };
     let shape = permutation.iter().map(|&dim| data.shape[dim]).collect();
     Some(TensorData::new(data.dtype, shape, bytes))
+}
+
+/// As [`transpose_elements`], of runs of `run` bytes.
+fn transpose_runs(bytes: &[u8], rows: usize, cols: usize, run: usize) -> Vec<u8> {
+    let mut result = Vec::with_capacity(bytes.len());
+    if rows * cols * run > 0 {
+        for from in bytes.chunks_exact(rows * cols * run) {
+            for (col, row) in (0..cols).flat_map(|col| (0..rows).map(move |row| (col, row))) {
+                result.extend_from_slice(&from[(row * cols + col) * run..][..run]);
+            }
+        }
+    }
+    result
 }
 
 /// Matrices of `rows` times `cols` elements of `SIZE` bytes, one behind the other, each transposed.
@@ -68,6 +82,9 @@ mod tests {
             (vec![3, 5, 17], vec![1, 2, 0]),
             (vec![2, 3, 4, 5], vec![0, 3, 1, 2]),
             (vec![4, 0, 2], vec![1, 2, 0]),
+            (vec![7, 3, 6], vec![1, 0, 2]),
+            (vec![2, 3, 4, 5, 1], vec![0, 2, 1, 3, 4]),
+            (vec![3, 4, 0], vec![1, 0, 2]),
         ] {
             for dtype in [DType::U8, DType::BF16, DType::F32, DType::F64] {
                 let data = counting(dtype, &shape);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use nnc_ir::ops::{FusionKind, Trait};
 use nnc_ir::{Node, Op, Shape, Value};
 
-use super::kinds::{check_region, folds_windows, is_expression};
+use super::kinds::{check_region, folds_windows, is_expression, joins};
 use super::partition::{Cluster, Obstacle, Partition};
 use super::region::extract;
 use crate::cost;
@@ -144,7 +144,7 @@ impl<'g> Growth<'g> {
             self.partition.set_kind(cluster, kind);
             let full = self.shape(dot);
             let is_epilogue =
-                |growth: &Self, node: Node| growth.op(node).has(Trait::Elementwise) && growth.shape(node) == full;
+                |growth: &Self, node: Node| growth.op(node).has(Trait::Elementwise) && joins(full, growth.shape(node));
             loop {
                 let forward = self.absorb_all(cluster, kind, true, |growth, node, _| is_epilogue(growth, node));
                 let backward = self.absorb_all(cluster, kind, false, |growth, node, _| {

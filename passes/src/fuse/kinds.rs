@@ -34,8 +34,9 @@ pub(super) fn is_contracted_view(op: &Op) -> bool {
 ///   on full values. What does not is an arbitrary expression. Results have full or row shape. The reduced dimensions
 ///   need not be trailing.
 /// - *contraction*: one `dot_general` or `convolution`, whose operands are parameters of the region (or literals), or
-///   views of them. What depends on it is elementwise, of its shape; what does not is an arbitrary expression. All
-///   results have its shape.
+///   views of them. What depends on it is elementwise, of its shape, or of one in which neighboring dimensions are joined
+///   to one (panels of columns, say: see [`layout`](mod@crate::layout)), or the reshape that does that; what does not is
+///   an arbitrary expression. All results have such a shape.
 /// - *horizontal*: [groups](groups) that share no node, each a legal pointwise or row region.
 ///
 /// # Errors
@@ -137,11 +138,13 @@ fn check_contraction(region: &Graph) -> Result<(), String> {
     }
     let full = &region.ty(dot.first_result).shape;
     let dependent = dependents(region, |op| op.has(Trait::Contraction));
+    let fits_result = |value: Value| joins(full, &region.ty(value).shape);
     for (_, data) in region.nodes() {
         let fits = match dependent[data.first_result.idx()] {
             true => {
                 data.op.has(Trait::Contraction)
-                    || (data.op.has(Trait::Elementwise) && region.ty(data.first_result).shape == *full)
+                    || ((data.op.has(Trait::Elementwise) || matches!(data.op, Op::Reshape(_)))
+                        && fits_result(data.first_result))
             }
             false => is_expression(&data.op),
         };
@@ -153,10 +156,25 @@ fn check_contraction(region: &Graph) -> Result<(), String> {
             ));
         }
     }
-    match region.results().iter().find(|&&result| region.ty(result).shape != *full) {
+    match region.results().iter().find(|&&result| !fits_result(result)) {
         Some(&result) => Err(format!("a result has shape {}, expected {full}", region.ty(result).shape)),
         None => Ok(()),
     }
+}
+
+/// Whether `shape` is `full`, or has runs of its dimensions joined to one each.
+pub(super) fn joins(full: &Shape, shape: &Shape) -> bool {
+    let mut dims = full.dims().iter();
+    let joined = shape.dims().iter().all(|extent| {
+        let Some(first) = dims.next() else { return false };
+        let mut product = first.clone();
+        while product != *extent {
+            let Some(next) = dims.next() else { return false };
+            product = product * next.clone();
+        }
+        true
+    });
+    joined && dims.next().is_none()
 }
 
 /// One group of a horizontal fusion: a region of its own.

@@ -152,6 +152,28 @@ fn a_pointwise_chain_with_views_and_two_results() {
 }
 
 #[test]
+fn work_on_joined_dimensions_joins_the_contraction_and_on_split_ones_does_not() {
+    check(
+        "func @f(%x: f32[4, 8], %w: f32[3, 8, 2], %b: f32[4, 6]) -> (y: f32[4, 6]) {
+          %0 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [1]} : f32[4, 3, 2]
+          %1 = reshape %0 : f32[4, 6]
+          %2 = add %1, %b : f32[4, 6]
+          return %2
+        }",
+        &["contraction: dot_general reshape add -> f32[4, 6]"],
+    );
+    check(
+        "func @f(%x: f32[4, 8], %w: f32[8, 6], %b: f32[4, 2, 3]) -> (y: f32[4, 2, 3]) {
+          %0 = dot_general %x, %w {lhs_contract = [1], rhs_contract = [0]} : f32[4, 6]
+          %1 = reshape %0 : f32[4, 2, 3]
+          %2 = add %1, %b : f32[4, 2, 3]
+          return %2
+        }",
+        &["dot_general -> f32[4, 6]", "reshape -> f32[4, 2, 3]", "add -> f32[4, 2, 3]"],
+    );
+}
+
+#[test]
 fn a_reduction_between_keeps_its_readers_out_of_the_contraction() {
     check(
         "func @f(%x: f32[4, 8], %w: f32[8, 6]) -> (y: f32[4, 6]) {

@@ -124,18 +124,13 @@ pub(super) fn lower(planner: &mut Planner<'_>, dot: Value, outs: &[Out]) -> Eval
     for contraction in all {
         let flops = contraction.flops() + epilogue_flops;
         let is_f32 = region.dtype(contraction.lhs) == DType::F32 && region.dtype(dot) == DType::F32;
-        let is_matrix = matches!(contraction.form, Form::Dot(_));
         if planner.target.is_gpu() {
             let built = super::gpu::contraction(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
             continue;
         }
-        let as_vectors = contraction.as_vectors();
-        let matrix = if is_matrix { Some(&contraction) } else { as_vectors.as_ref() };
-        let is_lowered = match matrix {
-            Some(matrix) if is_f32 => tiles::lower(planner, matrix, &done, flops)?,
-            _ => false,
-        };
+        let is_matrix = is_f32 && matches!(contraction.form, Form::Dot(_));
+        let is_lowered = is_matrix && tiles::lower(planner, &contraction, &done, flops)?;
         if !is_lowered && !packed::lower(planner, &contraction, &done, flops)? {
             let built = loops::lower(planner, &contraction, &done)?;
             planner.finish_with(built, flops);
@@ -153,28 +148,6 @@ pub(super) struct Strided {
 }
 
 impl Contraction<'_> {
-    /// A convolution of a few windows an image as a product an image, if its windows do not overlap: a fully connected layer
-    /// in all but name.
-    fn as_vectors(&self) -> Option<Self> {
-        /// As many windows as make a vector of columns are worth panels.
-        const MAX_WINDOWS: usize = 16;
-        let Form::Convolution(windows) = &self.form else { return None };
-        let columns: Vec<usize> = windows.columns().collect();
-        let n_windows: usize = columns.iter().map(|&dim| self.extents[dim]).product();
-        let is_whole = windows.phases.iter().all(|phase| phase.step == 1);
-        (is_whole && n_windows < MAX_WINDOWS).then(|| Self {
-            dot: self.dot,
-            form: Form::Convolution(windows.clone()),
-            lhs: self.lhs,
-            rhs: self.rhs,
-            extents: self.extents.clone(),
-            batch: vec![window::BATCH, window::GROUP],
-            rows: self.rows.clone(),
-            columns,
-            contracted: self.contracted.clone(),
-        })
-    }
-
     /// Arithmetic of the products.
     fn flops(&self) -> u64 {
         let product = |extents: &[usize]| extents.iter().product::<usize>() as u64;
@@ -270,8 +243,14 @@ pub(super) fn scatter_loads(cx: &mut Cx<'_>, seen: usize) {
     cx.trace.scattered.extend(read);
 }
 
-/// Where an operand lies, if it is a plain view of memory; else it must go there first.
+/// Where an operand lies, if it is a plain view of memory; else it must go there first: what is reshaped, whose own
+/// dimensions make better loops than those of the reshaped one.
 pub(super) fn locate(planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
+    let region = planner.region;
+    let mut dense = operand;
+    while let (Op::Reshape(_), false) = (region.op(dense), planner.memory.contains_key(&dense)) {
+        dense = region.operands(dense)[0];
+    }
     let ranges: Vec<(i64, i64)> = planner.region.shape(operand).iter().map(|&extent| (0, extent as i64)).collect();
     let mut cx = planner.probe(&ranges);
     let coords = (0..ranges.len()).map(Affine::dim).collect::<Vec<_>>();
@@ -285,13 +264,13 @@ pub(super) fn locate(planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
                 _ => super::affine::dot(&at, &super::affine::dense_strides(shape)),
             };
             if linear.dims().count() != linear.terms.len() {
-                return Err(Stop::Materialize(operand));
+                return Err(Stop::Materialize(dense));
             }
             let strides = (0..ranges.len()).map(|dim| linear.stride(dim)).collect();
             return Ok(Strided { buffer, offset: linear.offset, strides });
         }
         if !view::is_view(planner.region.op(value)) {
-            return Err(Stop::Materialize(operand));
+            return Err(Stop::Materialize(dense));
         }
         match view::source_of(&mut cx, value, &at)? {
             Some((source, moved)) => (value, at) = (source, moved),
@@ -304,10 +283,10 @@ pub(super) fn locate(planner: &Planner<'_>, operand: Value) -> Eval<Strided> {
                     value = planner.region.operands(value)[0];
                 }
                 if !matches!(cx.source(value), Some(Source::Memory(_))) {
-                    return Err(Stop::Materialize(operand));
+                    return Err(Stop::Materialize(dense));
                 }
             }
-            None => return Err(Stop::Materialize(operand)),
+            None => return Err(Stop::Materialize(dense)),
         }
     }
 }

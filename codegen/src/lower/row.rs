@@ -25,8 +25,8 @@ mod walk;
 
 pub(super) use walk::Walk;
 
-/// Longest row whose expensive values are kept, in elements.
-const MAX_KEPT: u64 = 4096;
+/// Longest row whose expensive values are kept, in elements: to read one from the L2 cache takes less than an exponential.
+const MAX_KEPT: u64 = 16 * 1024;
 
 /// What a row kernel computes.
 pub(super) struct Rows {

@@ -150,7 +150,7 @@ fn plan(
         Arrangement::Stage => Blocking::even(column_dims, &space, limits.columns),
         _ => Blocking::new(column_dims, &space, limits.columns, costs::columns),
     };
-    let mut rows =
+    let rows =
         Blocking::even(row_dims, &space, (costs::MAX_SUMS / columns.len().next_multiple_of(16)).clamp(1, limits.rows));
     let most = (costs::MAX_PANEL / rows.len().max(columns.len().next_multiple_of(16))).clamp(1, limits.depth);
     let mut depth = Blocking::even(&depth_dims, &space, most);
@@ -221,15 +221,14 @@ fn plan(
     }
     let batches: u64 = contraction.batch.iter().map(|&dim| space[dim] as u64).product();
     if let (Feed::Memory(a), Feed::Memory(b), None) = (&a, &b, given) {
-        // No panel bounds the depth: sums stay in registers for all of it, and tiles in the L1 cache.
+        // No panel bounds the depth: sums stay in registers for long.
         let deep = Blocking::even(&depth_dims, &space, costs::MAX_DEPTH);
-        let low = Blocking::even(row_dims, &space, (costs::MAX_NEAR_SUMS / columns.len().next_multiple_of(16)).max(1));
         let along = (deep.dims.as_slice(), deep.block_extents());
         let is_flat = |memory: &Memory, blocking: &Blocking| {
             memory.strides((&blocking.dims, &blocking.block_extents()), (along.0, &along.1)).is_some()
         };
-        if is_flat(a, &low) && is_flat(b, &columns) {
-            (rows, depth) = (low, deep);
+        if is_flat(a, &rows) && is_flat(b, &columns) {
+            depth = deep;
         }
     }
     let depth_len: u64 = contraction.contracted.iter().map(|&extent| extent as u64).product();

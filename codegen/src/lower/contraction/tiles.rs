@@ -10,7 +10,6 @@ use super::super::cx::{Cx, Eval, Source, Stop};
 use super::super::nest::{Axis, Split, Task, dispatch, merge, unflatten};
 use super::super::pointwise::{LANES, split_last_digit};
 use super::super::{Arg, Built, Out, Planner};
-use super::feed::{Memory, Side};
 use super::{Contraction, Epilogue, Form, Strided, locate, merge_with};
 use crate::kernel::{BufferId, Index, LoopKind, Space, Stmt, TileMatmul, TileTranspose};
 use crate::schedule::contraction::{Facts, choose, is_possible};
@@ -30,14 +29,8 @@ struct Matrix {
 
 /// Lowers the contraction if its operands are matrices: `false` if their dimensions do not merge so far.
 pub(super) fn lower(planner: &mut Planner<'_>, contraction: &Contraction<'_>, outs: &[Out], flops: u64) -> Eval<bool> {
-    let found = match &contraction.form {
-        Form::Dot(_) => {
-            let (lhs, rhs) = (locate(planner, contraction.lhs)?, locate(planner, contraction.rhs)?);
-            matrices(planner, contraction, &lhs, &rhs)
-        }
-        Form::Convolution(_) => window_matrices(planner, contraction)?,
-    };
-    let Some((lhs, rhs, facts)) = found else { return Ok(false) };
+    let (lhs, rhs) = (locate(planner, contraction.lhs)?, locate(planner, contraction.rhs)?);
+    let Some((lhs, rhs, facts)) = matrices(planner, contraction, &lhs, &rhs) else { return Ok(false) };
     let schedule = match planner.given_schedule() {
         Some(KernelSchedule::Contraction(given)) if is_possible(&facts, given) => given.clone(),
         _ => choose(&facts),
@@ -91,26 +84,6 @@ fn matrices(
         Matrix { buffer: rhs.buffer, base: rhs_base, free: rhs_n, k: rhs_k },
         facts,
     ))
-}
-
-/// The operands of a convolution whose windows lie in memory as a matrix (of one tap each, say).
-fn window_matrices(planner: &Planner<'_>, contraction: &Contraction<'_>) -> Eval<Option<(Matrix, Matrix, Facts)>> {
-    let extents = contraction.whole_space();
-    let contracted: Vec<usize> = (contraction.extents.len()..extents.len()).collect();
-    let mut found = Vec::with_capacity(2);
-    for (side, free) in [(Side::Lhs, &contraction.rows), (Side::Rhs, &contraction.columns)] {
-        let Some(Memory { buffer, linear }) = contraction.in_memory(planner, side)? else { return Ok(None) };
-        let along = |dims: &[usize]| flatten(dims.iter().map(|&dim| (extents[dim].1 as u64, linear.stride(dim))));
-        let (Some(free), Some(k)) = (along(free), along(&contracted)) else { return Ok(None) };
-        let start = Affine::constant(linear.offset);
-        let batch = contraction.batch.iter().filter(|&&dim| extents[dim].1 != 1);
-        let base = batch.fold(start, |sum, &dim| sum.plus_scaled(&Affine::dim(dim), linear.stride(dim)));
-        found.push((Matrix { buffer, base, free: free.1, k: k.1 }, free.0, k.0));
-    }
-    let Some(((rhs, n, k), (lhs, m, _))) = found.pop().zip(found.pop()) else { return Ok(None) };
-    let batches = contraction.batch.iter().map(|&dim| contraction.extents[dim] as u64).product();
-    let facts = Facts { batches, m, n, k, lhs: (lhs.free, lhs.k), rhs: (rhs.free, rhs.k) };
-    Ok(Some((lhs, rhs, facts)))
 }
 
 /// Dimensions as one of a single stride. A dimension of one element may have any stride; 1 is the most useful.

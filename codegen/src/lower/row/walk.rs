@@ -9,7 +9,7 @@ use super::super::cx::{Cx, Eval, Source, Stop};
 use super::super::fold::{FOLD_LANES, Fold, Layout, memory_type};
 use super::super::nest::{Axis, Task, count, merge, unflatten};
 use super::super::pointwise::{LANES, split_last_digit};
-use super::{MAX_KEPT, Pass, Rows};
+use super::{Pass, Rows};
 use crate::kernel::{BinOp, BufferId, Index, LoopKind, Space, Ty};
 use crate::schedule::{FoldMode, RowSchedule, element_ns};
 
@@ -196,7 +196,8 @@ impl<'a> Walk<'a> {
 
     /// What the pass keeps; blocks of 16 long rows would not fit the L1 cache.
     fn kept_values<'p>(&self, pass: &'p Pass) -> &'p [Value] {
-        let fits = self.mode != FoldMode::Columns || self.rows.len * u64::from(LANES) <= MAX_KEPT;
+        const MAX_BLOCK: u64 = 4096;
+        let fits = self.mode != FoldMode::Columns || self.rows.len * u64::from(LANES) <= MAX_BLOCK;
         if fits { &pass.keep } else { &[] }
     }
 

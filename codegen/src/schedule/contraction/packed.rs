@@ -5,11 +5,8 @@ use super::super::ContractionSchedule;
 /// Most elements of a tile of sums.
 pub(crate) const MAX_SUMS: u64 = 16 * 1024;
 
-/// Most sums of a tile whose operands are read where they lie: a part of the L1 cache.
-pub(crate) const MAX_NEAR_SUMS: u64 = 8 * 1024;
-
-/// Most contracted elements of such a tile.
-pub(crate) const MAX_DEPTH: u64 = 1024;
+/// Most contracted elements of a tile whose operands are read where they lie.
+pub(crate) const MAX_DEPTH: u64 = 512;
 
 /// Most elements of a panel, and of a stage: they lie on the stack.
 pub(crate) const MAX_PANEL: u64 = 32 * 1024;

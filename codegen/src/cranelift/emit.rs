@@ -545,7 +545,10 @@ impl Emitter<'_> {
             Inst::Load { buffer, index, lane_stride, active } => {
                 self.load(reg, *buffer, index, *lane_stride, *active)?
             }
-            Inst::FoldLanes(op, operand) => Repr::Lanes(vec![self.fold_lanes(*op, *operand)]),
+            Inst::FoldLanes(op, operand) => {
+                let folded = self.fold_lanes(*op, *operand);
+                Repr::Lanes(vec![self.pinned(folded)])
+            }
             Inst::Unary(op, operand) if vector => {
                 let pieces = self.pieces(*operand);
                 Repr::Pieces(pieces.into_iter().map(|piece| self.unary(*op, ty, piece, true)).collect())
@@ -702,6 +705,28 @@ impl Emitter<'_> {
         });
         let values = values.collect();
         Ok(self.collect(reg, values))
+    }
+
+    /// The same value, computed here and not again.
+    ///
+    /// Cranelift places pure instructions where they are used, and moves out of a loop only what depends on nothing that is
+    /// defined as deep as the loop is: what is made of the sums that one loop leaves behind would be computed in every
+    /// iteration of the next. It does not see through memory that is read as another type.
+    fn pinned(&mut self, value: Value) -> Value {
+        let ty = self.builder.func.dfg.value_type(value);
+        let other = match ty {
+            types::F32 => types::I32,
+            types::F64 => types::I64,
+            types::I32 => types::F32,
+            types::I64 => types::F64,
+            _ => return value,
+        };
+        let bytes = ty.bytes();
+        let slot = StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, bytes.trailing_zeros() as u8);
+        let slot = self.builder.create_sized_stack_slot(slot);
+        self.builder.ins().stack_store(types::I64, value, slot, 0);
+        let read = self.builder.ins().stack_load(types::I64, other, slot, 0);
+        self.bitcast(ty, read)
     }
 
     fn fold_lanes(&mut self, op: BinOp, operand: Reg) -> Value {

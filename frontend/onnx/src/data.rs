@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use nnc_ir::{DType, TensorData};
@@ -79,7 +80,7 @@ impl TensorReader {
         } else if let Some(raw) = &proto.raw_data {
             from_raw(elem, carrier, raw, n_elements, &shape)?
         } else {
-            from_fields(proto, elem, carrier, n_elements, &shape)?
+            from_fields(proto, elem, carrier, n_elements, &shape)?.into()
         };
         Ok(Stored::Numbers { elem, data: TensorData::new(carrier, shape, bytes) })
     }
@@ -128,7 +129,7 @@ impl TensorReader {
         Ok(Stored::Numbers { elem, data: TensorData::new(data.dtype, shape, bytes) })
     }
 
-    fn external(&self, proto: &TensorProto, elem: ElemType, n_elements: usize) -> Result<Vec<u8>, String> {
+    fn external(&self, proto: &TensorProto, elem: ElemType, n_elements: usize) -> Result<Arc<[u8]>, String> {
         let entry = |key: &str| {
             let found = proto.external_data.iter().find(|entry| entry.key.as_deref() == Some(key));
             found.and_then(|entry| entry.value.as_deref())
@@ -204,7 +205,13 @@ fn length_fault(what: &str, found: usize, expected: usize, shape: &[usize]) -> S
 }
 
 /// The carrier's bytes from little-endian bytes of the element type.
-fn from_raw(elem: ElemType, carrier: DType, raw: &[u8], n_elements: usize, shape: &[usize]) -> Result<Vec<u8>, String> {
+fn from_raw(
+    elem: ElemType,
+    carrier: DType,
+    raw: &[u8],
+    n_elements: usize,
+    shape: &[usize],
+) -> Result<Arc<[u8]>, String> {
     if elem.is_exact() {
         let expected = n_elements * carrier.size();
         if raw.len() != expected {
@@ -213,7 +220,7 @@ fn from_raw(elem: ElemType, carrier: DType, raw: &[u8], n_elements: usize, shape
         return Ok(match carrier {
             // Whatever is not 0 is true.
             DType::Bool => raw.iter().map(|&byte| u8::from(byte != 0)).collect(),
-            _ => raw.to_vec(),
+            _ => Arc::from(raw),
         });
     }
     let codes = match packed_bits(elem) {
@@ -229,7 +236,7 @@ fn from_raw(elem: ElemType, carrier: DType, raw: &[u8], n_elements: usize, shape
     if codes.len() != n_elements {
         return Err(length_fault("bytes", codes.len(), n_elements, shape));
     }
-    decoded(elem, &codes)
+    decoded(elem, &codes).map(Arc::from)
 }
 
 /// The carrier's bytes from one code an element.
@@ -281,7 +288,7 @@ fn from_fields(
         // Those of 6 bits are packed in raw data only.
         _ if packed_bits(elem).is_some_and(|bits| bits != 6) => {
             let raw: Vec<u8> = proto.int32_data.iter().map(|&value| value as u8).collect();
-            from_raw(elem, carrier, &raw, n_elements, shape)
+            from_raw(elem, carrier, &raw, n_elements, shape).map(|bytes| bytes.to_vec())
         }
         DType::Bool => {
             check(proto.int32_data.len())?;

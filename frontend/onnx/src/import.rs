@@ -1,9 +1,11 @@
 //! The import of a model as a whole: the file, the signature, and what comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use memmap2::Mmap;
 use nnc_frontend::tensor;
 use nnc_frontend::trace::{Trace, trace};
 use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
@@ -85,16 +87,28 @@ pub struct PortBound {
 /// Everything that is wrong with the file, that nnc does not support, and that must be known to import it.
 pub fn import(path: &Path, options: &Options) -> Result<Imported, ImportError> {
     let base = path.parent().unwrap_or(Path::new(""));
-    import_shared(read_file(path)?, Some(base), Some(path), &file_name(path), options)
+    import_shared(map_file(path)?, Some(base), Some(path), &file_name(path), options)
 }
 
-/// The file's content.
+/// The file's content, read.
 pub(crate) fn read_file(path: &Path) -> Result<Bytes, ImportError> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        let location = Location::at(path.display().to_string(), 0, 0);
-        ImportError::one(Diagnostic::new(location, error.to_string()))
-    })?;
-    Ok(bytes.into())
+    Ok(std::fs::read(path).map_err(|error| unreadable(path, &error))?.into())
+}
+
+/// The file's content for as long as an import takes: mapped, so that weights are copied once.
+fn map_file(path: &Path) -> Result<Bytes, ImportError> {
+    let file = File::open(path).map_err(|error| unreadable(path, &error))?;
+    if !file.metadata().is_ok_and(|data| data.is_file() && data.len() > 0) {
+        return read_file(path);
+    }
+    // SAFETY: what is kept of the file is copied; that nobody truncates it meanwhile is asked of every reader of mapped
+    // files.
+    let map = unsafe { Mmap::map(&file) }.map_err(|error| unreadable(path, &error))?;
+    Ok(Bytes::from_owner(map))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ImportError {
+    ImportError::one(Diagnostic::new(Location::at(path.display().to_string(), 0, 0), error.to_string()))
 }
 
 /// What messages call the file.

@@ -20,6 +20,7 @@ use crate::kernel::{
 };
 
 mod half;
+mod masks;
 mod tiles;
 
 type Emitted<T> = Result<T, String>;
@@ -391,6 +392,14 @@ impl Emitter<'_> {
         let stride = lane_stride as i32 * dtype.size() as i32;
         let wide = matches!(dtype, DType::F32 | DType::I32 | DType::U32);
         let mut first_lane = 0;
+        if dtype == DType::Bool
+            && lane_stride == 1
+            && let Repr::Pieces(pieces) = self.repr(value)
+            && (pieces.len() * 4, active as usize % masks::LANES) == (active.into(), 0)
+        {
+            self.store_masks(&pieces, address, offset);
+            return Ok(());
+        }
         if let (Repr::Pieces(pieces), true) = (self.repr(value), lane_stride == 1 && wide) {
             let flags = MemFlagsData::new().with_notrap();
             for piece in pieces.iter().take(active as usize / 4) {
@@ -666,6 +675,10 @@ impl Emitter<'_> {
         if lane_stride == 0 && active == reg_type.lanes {
             let lane = self.load_lane(dtype, address, offset);
             return Ok(self.repeat(reg, lane));
+        }
+        let is_whole = lane_stride == 1 && active == reg_type.lanes && active as usize % masks::LANES == 0;
+        if dtype == DType::Bool && is_whole {
+            return Ok(self.load_masks(address, offset, active.into()));
         }
         let size = dtype.size() as i32;
         let contiguous = lane_stride == 1 && matches!(dtype, DType::F32 | DType::I32 | DType::U32 | DType::BF16);

@@ -1,6 +1,8 @@
 //! Fast transposition of weights: the interpreter walks an element at a time, which is felt when a model of many
 //! megabytes is laid out. Only what `layout` asks for is done here: two neighboring blocks of dimensions that change places.
 
+use std::sync::Arc;
+
 use nnc_ir::TensorData;
 
 /// Elements along one side of a tile: both its rows and its columns stay in the first-level cache.
@@ -29,38 +31,46 @@ pub(super) fn transpose(data: &TensorData, permutation: &[usize]) -> Option<Tens
 }
 
 /// As [`transpose_elements`], of runs of `run` bytes.
-fn transpose_runs(bytes: &[u8], rows: usize, cols: usize, run: usize) -> Vec<u8> {
-    let mut result = Vec::with_capacity(bytes.len());
-    if rows * cols * run > 0 {
-        for from in bytes.chunks_exact(rows * cols * run) {
-            for (col, row) in (0..cols).flat_map(|col| (0..rows).map(move |row| (col, row))) {
-                result.extend_from_slice(&from[(row * cols + col) * run..][..run]);
+fn transpose_runs(bytes: &[u8], rows: usize, cols: usize, run: usize) -> Arc<[u8]> {
+    filled(bytes.len(), |result| {
+        let matrix = rows * cols * run;
+        if matrix > 0 {
+            for (from, to) in bytes.chunks_exact(matrix).zip(result.chunks_exact_mut(matrix)) {
+                for (at, to) in to.chunks_exact_mut(run).enumerate() {
+                    to.copy_from_slice(&from[(at % rows * cols + at / rows) * run..][..run]);
+                }
             }
         }
-    }
-    result
+    })
 }
 
 /// Matrices of `rows` times `cols` elements of `SIZE` bytes, one behind the other, each transposed.
-fn transpose_elements<const SIZE: usize>(bytes: &[u8], rows: usize, cols: usize) -> Vec<u8> {
-    let mut result = vec![0u8; bytes.len()];
-    let (from, _) = bytes.as_chunks::<SIZE>();
-    let (to, _) = result.as_chunks_mut::<SIZE>();
-    let n_elements = rows * cols;
-    if n_elements > 0 {
-        for (from, to) in from.chunks_exact(n_elements).zip(to.chunks_exact_mut(n_elements)) {
-            for first_row in (0..rows).step_by(TILE) {
-                for first_col in (0..cols).step_by(TILE) {
-                    for row in first_row..rows.min(first_row + TILE) {
-                        for col in first_col..cols.min(first_col + TILE) {
-                            to[col * rows + row] = from[row * cols + col];
+fn transpose_elements<const SIZE: usize>(bytes: &[u8], rows: usize, cols: usize) -> Arc<[u8]> {
+    filled(bytes.len(), |result| {
+        let (from, _) = bytes.as_chunks::<SIZE>();
+        let (to, _) = result.as_chunks_mut::<SIZE>();
+        let n_elements = rows * cols;
+        if n_elements > 0 {
+            for (from, to) in from.chunks_exact(n_elements).zip(to.chunks_exact_mut(n_elements)) {
+                for first_row in (0..rows).step_by(TILE) {
+                    for first_col in (0..cols).step_by(TILE) {
+                        for row in first_row..rows.min(first_row + TILE) {
+                            for col in first_col..cols.min(first_col + TILE) {
+                                to[col * rows + row] = from[row * cols + col];
+                            }
                         }
                     }
                 }
             }
         }
-    }
-    result
+    })
+}
+
+/// Bytes that `fill` writes, in the place where they stay.
+fn filled(len: usize, fill: impl FnOnce(&mut [u8])) -> Arc<[u8]> {
+    let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, len).collect();
+    fill(Arc::get_mut(&mut bytes).expect("nobody else has seen it"));
+    bytes
 }
 
 #[cfg(test)]

@@ -474,8 +474,14 @@ pub(crate) fn push(op: Op, operands: &[&Tensor], caller: &'static Caller<'static
         let values: Vec<Value> =
             operands.iter().map(|operand| state.value(operand, &location)).collect::<Result<_, _>>()?;
         let frame = state.top();
-        let node = frame.graph.push(op, &values, location)?;
+        let mnemonic = op.mnemonic();
+        let node = frame.graph.push(op, &values, location.clone())?;
         let results = frame.graph.node(node).results();
+        // The verifier's g6, before anything is made of the result: extents of what follows would only grow.
+        for result in results.clone() {
+            let checked = frame.graph.ty(result).check_size();
+            checked.map_err(|message| Diagnostic::new(location.clone(), format!("{mnemonic}: {message}")))?;
+        }
         Ok(results.map(|result| frame.tensor(result)).collect())
     })
 }

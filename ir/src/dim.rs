@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::diagnostic::Diagnostic;
 use crate::names;
 
+/// An extent has at most this many symbols and numbers: products of sums grow without bound otherwise.
+pub(crate) const MAX_SIZE: usize = 1024;
+/// Quotients nest at most this deep in an extent: whatever looks at one may recurse.
+pub(crate) const MAX_DEPTH: usize = 32;
+
 /// Values for symbols.
 pub type Bindings = BTreeMap<String, usize>;
 
@@ -166,6 +171,15 @@ impl DimExpr {
             Factor::FloorDiv(lhs, rhs) => lhs.size() + rhs.size(),
         };
         self.terms.keys().map(|factors| 1 + factors.iter().map(factor_size).sum::<usize>()).sum()
+    }
+
+    /// How deep quotients nest.
+    fn depth(&self) -> usize {
+        let factor_depth = |factor: &Factor| match factor {
+            Factor::Symbol(_) => 0,
+            Factor::FloorDiv(lhs, rhs) => 1 + lhs.depth().max(rhs.depth()),
+        };
+        self.terms.keys().flatten().map(factor_depth).max().unwrap_or(0)
     }
 
     /// Whether the text needs no parentheses next to an operator: a number, a symbol or a quotient (which brings
@@ -340,6 +354,34 @@ impl Dim {
             factors: factors.iter().map(factor).collect(),
         };
         self.expr().terms.iter().map(term).collect()
+    }
+
+    /// Checks that the extent is of a size that can be reasoned about. What computes with extents from elsewhere must
+    /// check what it makes: chains of products and quotients grow.
+    ///
+    /// # Errors
+    /// If it has too many symbols and numbers, or quotients nest too deep.
+    pub fn check_size(&self) -> Result<(), String> {
+        let Self::Expr(expr) = self else { return Ok(()) };
+        let (depth, size) = (expr.depth(), expr.size());
+        if depth > MAX_DEPTH {
+            return Err(format!("an extent has quotients nested {depth} deep, expected at most {MAX_DEPTH}"));
+        }
+        if size > MAX_SIZE {
+            return Err(format!("an extent has {size} symbols and numbers, expected at most {MAX_SIZE}"));
+        }
+        Ok(())
+    }
+
+    /// The product, unless it may be larger than [`Dim::check_size`] allows.
+    pub fn checked_mul(&self, other: &Self) -> Option<Self> {
+        let (lhs, rhs) = (self.expr(), other.expr());
+        // Every term of one meets every term of the other; some may cancel.
+        let pairs = lhs.size() * rhs.terms.len() + rhs.size() * lhs.terms.len();
+        if pairs > 8 * MAX_SIZE {
+            return None;
+        }
+        Some(Self::normalize(lhs.product(&rhs))).filter(|product| product.check_size().is_ok())
     }
 
     /// Number of summands.

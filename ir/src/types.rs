@@ -237,8 +237,8 @@ pub const MAX_RANK: usize = 32;
 const MAX_TERMS: usize = 1024;
 
 impl TensorType {
-    /// Checks that the type is of a size that can be reasoned about: at most [`MAX_RANK`] dimensions, a number of
-    /// elements that can be written down, and at most `isize::MAX` bytes if the shape is known.
+    /// Checks that the type is of a size that can be reasoned about: at most [`MAX_RANK`] dimensions, extents and a number
+    /// of elements that can be written down, and at most `isize::MAX` bytes if the shape is known.
     ///
     /// # Errors
     /// Which of these it is not.
@@ -246,6 +246,7 @@ impl TensorType {
         if self.rank() > MAX_RANK {
             return Err(format!("a type has {} dimensions, expected at most {MAX_RANK}", self.rank()));
         }
+        self.shape.0.iter().try_for_each(Dim::check_size)?;
         let n_terms = self.shape.0.iter().map(Dim::n_terms).fold(1, usize::saturating_mul);
         if n_terms > MAX_TERMS {
             return Err(format!("the number of elements of {self} has {n_terms} terms, expected at most {MAX_TERMS}"));

@@ -336,7 +336,7 @@ fn constants_meet_their_types() {
 fn depth_and_size_are_bounded() {
     let nested = |open: &str, close: &str| format!("{}N{}", open.repeat(100_000), close.repeat(100_000));
     let dims = parse(&format!("func @f(%x: f32[{}]) {{\n  return\n}}", nested("(", ")"))).expect_err("too deep");
-    assert_eq!(dims[0], "t.ir:1:50: parentheses are nested more than 32 deep");
+    assert_eq!(dims[0], "t.ir:1:82: parentheses are nested more than 64 deep");
     let lists =
         parse(&format!("func @f() {{\n  %0 = constant {}\n  return\n}}", nested("[", "]"))).expect_err("too deep");
     assert_eq!(lists[0], "t.ir:2:50: lists are nested more than 32 deep");
@@ -353,7 +353,10 @@ fn depth_and_size_are_bounded() {
     assert_eq!(twice[100], "t.ir:1:1219: too many faults: the rest of the text is not read");
     let product = ["(A + B + C + D + E + F + G + H)"; 100].join("*");
     let product = parse(&format!("func @f(%x: f32[{product}]) {{\n  return\n}}")).expect_err("too large");
-    assert_eq!(product[0], "t.ir:1:48: the dimension has more than 128 terms and factors");
+    assert_eq!(product[0], "t.ir:1:80: the dimension has more than 1024 terms and factors");
+    let quotients =
+        parse(&format!("func @f(%x: f32[N{}]) {{\n  return\n}}", " // 3".repeat(40))).expect_err("too deep");
+    assert_eq!(quotients[0], "t.ir:1:13: an extent has quotients nested 40 deep, expected at most 32");
 }
 
 #[test]

@@ -23,6 +23,11 @@ impl ShapeInt {
         }
     }
 
+    /// An extent as an integer, unless it is too long an expression to go on computing with.
+    fn bounded(dim: &Dim) -> Option<Self> {
+        dim.check_size().ok().map(|()| Self::of(dim))
+    }
+
     /// The number, if it is one.
     pub(crate) fn known(&self) -> Option<i64> {
         match self {
@@ -45,9 +50,9 @@ impl ShapeInt {
             (Self::Known(lhs), Self::Known(rhs)) => lhs.checked_add(*rhs).map(Self::Known),
             (Self::Symbolic(lhs), Self::Known(rhs)) | (Self::Known(rhs), Self::Symbolic(lhs)) if *rhs < 0 => {
                 let magnitude = usize::try_from(rhs.checked_neg()?).ok()?;
-                Some(Self::of(&(lhs.clone() - Dim::from(magnitude))))
+                Self::bounded(&(lhs.clone() - Dim::from(magnitude)))
             }
-            _ => Some(Self::of(&(self.to_dim()? + other.to_dim()?))),
+            _ => Self::bounded(&(self.to_dim()? + other.to_dim()?)),
         }
     }
 
@@ -61,6 +66,7 @@ impl ShapeInt {
                 // Extents are never below zero, but a difference that is a number may be.
                 match (Self::of(&(lhs.clone() - rhs.clone())), Self::of(&(rhs - lhs))) {
                     (Self::Known(0), Self::Known(below)) => Some(Self::Known(-below)),
+                    (Self::Symbolic(difference), _) => Self::bounded(&difference),
                     (difference, _) => Some(difference),
                 }
             }
@@ -71,7 +77,7 @@ impl ShapeInt {
     pub(crate) fn mul(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Known(lhs), Self::Known(rhs)) => lhs.checked_mul(*rhs).map(Self::Known),
-            _ => Some(Self::of(&(self.to_dim()? * other.to_dim()?))),
+            _ => self.to_dim()?.checked_mul(&other.to_dim()?).map(|product| Self::of(&product)),
         }
     }
 
@@ -80,7 +86,7 @@ impl ShapeInt {
         match (self, other) {
             (Self::Known(lhs), Self::Known(rhs)) => lhs.checked_div(*rhs).map(Self::Known),
             (_, Self::Known(0)) => None,
-            _ => Some(Self::of(&self.to_dim()?.floor_div(&other.to_dim()?))),
+            _ => Self::bounded(&self.to_dim()?.floor_div(&other.to_dim()?)),
         }
     }
 

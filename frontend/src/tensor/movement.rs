@@ -1,6 +1,7 @@
 //! Functions that move elements without computing: views, permutations, joins and cuts.
 
 use nnc_ir::ops::{PadAttrs, SliceAttrs};
+use nnc_ir::types::MAX_RANK;
 use nnc_ir::{Dim, Op, Shape};
 
 use super::{Tensor, ToTensor, apply, fault, live, resolve_dim, sound};
@@ -172,11 +173,17 @@ impl Tensor {
     pub fn reshape(&self, shape: impl IntoShape) -> Tensor {
         let ty = live!(self);
         let specs = shape.into_shape();
+        if specs.len() > MAX_RANK {
+            return fault(format!("reshape: {} extents, expected at most {MAX_RANK}", specs.len()));
+        }
         let mut known = Dim::from(1);
         let mut inferred = None;
         for (idx, spec) in specs.iter().enumerate() {
             match spec {
-                DimSpec::Is(extent) => known = known * extent.clone(),
+                DimSpec::Is(extent) => match known.checked_mul(extent) {
+                    Some(product) => known = product,
+                    None => return fault("reshape: the product of the extents is too long an expression"),
+                },
                 DimSpec::Infer if inferred.is_none() => inferred = Some(idx),
                 DimSpec::Infer => return fault("reshape: more than one extent is -1".to_string()),
                 DimSpec::Invalid(extent) => return fault(format!("reshape: {extent} is not an extent")),
@@ -528,7 +535,7 @@ fn quotient(shape: &Shape, specs: &[DimSpec]) -> Option<Dim> {
         let DimSpec::Is(extent) = spec else { continue };
         match own.iter().position(|other| other == extent) {
             Some(at) => drop(own.swap_remove(at)),
-            None => known = known * extent.clone(),
+            None => known = known.checked_mul(extent)?,
         }
     }
     Shape(own).n_elements().exact_div(&known)

@@ -3,13 +3,12 @@
 use super::lexer::{Pos, Token};
 use super::parser::{Parse, Parser};
 use crate::diagnostic::Diagnostic;
-use crate::dim::{Dim, DimExpr};
+use crate::dim::{self, Dim, DimExpr};
 use crate::types::{DType, MAX_RANK, Shape, TensorType};
 
-/// Parentheses nest at most this deep in a dimension.
-const MAX_DIM_DEPTH: usize = 32;
-/// A dimension has at most this many symbols and coefficients: products of sums grow without bound otherwise.
-const MAX_DIM_SIZE: usize = 128;
+/// Parentheses nest at most this deep in a dimension: a quotient is printed with one pair around it and one around a sum
+/// in it.
+const MAX_DIM_DEPTH: usize = 2 * dim::MAX_DEPTH;
 
 impl<'t> Parser<'t> {
     /// `f32[N, 784]`.
@@ -130,9 +129,9 @@ impl<'t> Parser<'t> {
     }
 
     fn check_dim_size(&self, pos: Pos, size: usize) -> Parse<()> {
-        if size <= MAX_DIM_SIZE {
+        if size <= dim::MAX_SIZE {
             return Ok(());
         }
-        Err(self.fault(pos, format!("the dimension has more than {MAX_DIM_SIZE} terms and factors")))
+        Err(self.fault(pos, format!("the dimension has more than {} terms and factors", dim::MAX_SIZE)))
     }
 }

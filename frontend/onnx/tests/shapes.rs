@@ -144,6 +144,54 @@ fn run(imported: &Imported, shape: &[usize]) -> TensorData {
     results.unwrap_or_else(|faults| panic!("{faults:?}"))[0].clone()
 }
 
+/// Where shape arithmetic would make an extent that nobody can write down, it becomes a computation.
+#[test]
+fn extents_do_not_grow_without_end() {
+    let mut squares = model("N").node("Shape x -> v0");
+    for at in 0..40 {
+        squares = squares.node(&format!("Mul v{at} v{at} -> v{}", at + 1));
+    }
+    let imported = squares.node("Identity v40 -> y").import().expect("the last products are nodes");
+    assert_eq!(run(&imported, &[1]).to_i64(), [1]);
+
+    let mut quotients = model("N").constant("one", &[1]).constant("three", &[3]).node("Shape x -> v0");
+    for at in 0..2000 {
+        quotients = quotients.node(&format!("Add v{at} one -> s{at}")).node(&format!("Div s{at} three -> v{}", at + 1));
+    }
+    let imported = quotients.node("Identity v2000 -> y").import().expect("the last quotients are nodes");
+    assert_eq!(run(&imported, &[100]).to_i64(), [0]);
+
+    // The extents of a tensor itself are refused: `[N]` to `[N, N]` to `[N²]`, again and again.
+    let mut spread = model("N").constant("first", &[0]).constant("second", &[1]).constant("rest", &[-1]);
+    spread = spread.node("Identity x -> v0");
+    for at in 0..20 {
+        spread = spread
+            .node(&format!("Unsqueeze v{at} first -> row{at}"))
+            .node(&format!("Unsqueeze v{at} second -> column{at}"))
+            .node(&format!("Mul row{at} column{at} -> square{at}"))
+            .node(&format!("Reshape square{at} rest -> v{}", at + 1));
+    }
+    let error = spread.node("Identity v20 -> y").import().expect_err("an extent of N to the power of a million");
+    assert!(error.contains("too long an expression") || error.contains("symbols and numbers"), "{error}");
+}
+
+#[test]
+fn slices_go_backward_from_any_start() {
+    let slice = |start: i64, end: i64, step: i64| {
+        let backward = model("5").constant("start", &[start]).constant("end", &[end]);
+        let backward = backward.constant("axis", &[0]).constant("step", &[step]);
+        run(&backward.node("Slice x start end axis step -> y").import().expect("a slice"), &[5]).to_f64()
+    };
+    assert_eq!(slice(3, 0, -2), [3.0, 1.0]);
+    assert_eq!(slice(9, i64::MIN, -2), [4.0, 2.0, 0.0]);
+    // A start before the first element is the first.
+    assert_eq!(slice(-8, i64::MIN, -1), [0.0]);
+    assert_eq!(slice(-8, -9, -1), [0.0]);
+    // Exporters write the largest number for the end in either direction.
+    assert_eq!(slice(2, i64::MAX, -1), [2.0, 1.0, 0.0]);
+    assert_eq!(slice(2, i64::MAX, 1), [2.0, 3.0, 4.0]);
+}
+
 #[test]
 fn heads_are_split_by_extents_that_stay_symbols() {
     let split = model("N S 12")

@@ -85,9 +85,19 @@ fn slice_dim(
         let (first, limit) = (bound(start, &extent), bound(end, &extent));
         return Ok(cut(x, dim, &first, &limit, stride));
     }
-    // Backward is forward in the reversed tensor, where element `i` lies at `extent - 1 - i`.
-    let from_last = |at: &ShapeInt| mirrored(at, &extent);
-    let (first, limit) = (from_last(start), from_last(end));
+    // Backward is forward in the reversed tensor, where element `i` lies at `extent - 1 - i`. A start before the first
+    // element is the first.
+    let first = match (mirrored(start, &extent), extent.as_const()) {
+        (first, Some(extent)) => {
+            Dim::from(first.as_const().map_or(extent, |first| first.min(extent.saturating_sub(1))))
+        }
+        (first, None) => first,
+    };
+    let limit = match end {
+        // By the letter nothing would be left; exporters mean all that there is, and ONNX Runtime takes it so.
+        ShapeInt::Known(FAR..) => extent.clone(),
+        end => mirrored(end, &extent),
+    };
     Ok(cut(&x.flip(dim), dim, &first, &limit, stride))
 }
 

@@ -15,11 +15,12 @@ use prost::bytes::Bytes;
 use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
+use crate::functions::{Functions, Opsets};
 use crate::ops::Domain;
 use crate::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto};
 use crate::survey;
 use crate::value::Value;
-use crate::walk::{Opsets, Walker, Weights, functions_of};
+use crate::walk::{Walker, Weights};
 
 mod inputs;
 
@@ -153,7 +154,7 @@ pub(crate) fn import_model(
         return Err(fault("the file is no ONNX model: it has no graph".to_string()));
     };
     let opsets = Opsets::new(&model.opset_import);
-    let functions = functions_of(model).map_err(fault)?;
+    let functions = Functions::of(model).map_err(fault)?;
 
     let unsupported = survey::unsupported(graph, &opsets, &functions);
     if !unsupported.is_empty() {
@@ -238,7 +239,7 @@ fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Ve
             value => (value, false),
         };
         let (parts, is_sequence) = match value {
-            Value::Sequence(parts) => (parts, true),
+            Value::Sequence(parts) => (parts.to_vec(), true),
             value => (vec![value], is_sequence),
         };
         let mut elem = ElemType::Float;

@@ -22,6 +22,7 @@
 //! | `walk`, `cx` | the walk over a graph; a node as an operator's function sees it |
 //! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
 //! | `bound` | extents that depend on data |
+//! | `functions` | a model's own functions; versions of the operators |
 //! | `survey` | operators that the table lacks, all at once |
 //! | [`summary`] | what a file holds, without importing it |
 //! | `ops` | the table |
@@ -36,6 +37,7 @@ mod data;
 pub mod elem;
 pub mod export;
 mod fault;
+mod functions;
 pub mod given;
 mod import;
 mod lowbit;

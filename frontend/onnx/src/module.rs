@@ -18,10 +18,11 @@ use prost::bytes::Bytes;
 use crate::data::{Stored, TensorReader};
 use crate::export::{ExportOptions, write_model};
 use crate::fault::ImportError;
+use crate::functions::{Functions, Opsets};
 use crate::import::{Imported, Options, file_name, import_model, read_file};
-use crate::proto::{GraphProto, ModelProto, TensorProto};
+use crate::proto::{GraphProto, ModelProto, SparseTensorProto, TensorProto};
 use crate::value::Value;
-use crate::walk::{Functions, Opsets, Walker, Weights, functions_of};
+use crate::walk::{Walker, Weights};
 
 /// A model read from an ONNX file, as a layer.
 ///
@@ -43,7 +44,6 @@ use crate::walk::{Functions, Opsets, Walker, Weights, functions_of};
 pub struct OnnxModule {
     file: Arc<str>,
     model: ModelProto,
-    functions: Functions,
     reader: TensorReader,
     /// Every weight that a walk met.
     weights: Weights,
@@ -70,8 +70,6 @@ impl OnnxModule {
         })?;
         let reader = TensorReader::new(Some(&base), Some(path));
         let weights = Weights::default();
-        let functions = functions_of(&model)
-            .map_err(|message| ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message)))?;
         let imported = import_model(&model, &reader, &file, &Options::default(), &weights)?;
         let Imported { module, inputs, outputs, .. } = imported;
         let func = module.func("main").expect("an import has a function @main");
@@ -82,7 +80,6 @@ impl OnnxModule {
         drop(known);
         Ok(Self {
             file,
-            functions,
             model,
             reader,
             weights,
@@ -146,7 +143,8 @@ impl OnnxModule {
         trace.fold_constants();
         let graph = self.graph();
         let opsets = Opsets::new(&self.model.opset_import);
-        let walker = Walker::new(trace, &self.reader, self.file.clone(), &self.functions, opsets, self.weights.clone());
+        let functions = Functions::of(&self.model).expect("a model of sound functions was imported");
+        let walker = Walker::new(trace, &self.reader, self.file.clone(), &functions, opsets, self.weights.clone());
         walker.bind_initializers(graph, &|_| false);
         for (name, input) in self.inputs.iter().zip(inputs) {
             walker.bind(name, input.clone().into(), &[name.as_str()]);
@@ -210,6 +208,15 @@ impl OnnxModule {
             let name = proto.name().to_string();
             self.renew_tensor(&name, proto, faults);
         }
+        // What was trained is no longer sparse.
+        let sparse = std::mem::take(&mut graph.sparse_initializer);
+        for proto in sparse {
+            match self.dense(&proto) {
+                Ok(Some(dense)) => graph.initializer.push(dense),
+                Ok(None) => graph.sparse_initializer.push(proto),
+                Err(fault) => faults.push(fault),
+            }
+        }
         graph.node.iter_mut().for_each(|node| self.renew_node(node, faults));
     }
 
@@ -248,6 +255,20 @@ impl OnnxModule {
             }
             None => {}
         }
+    }
+
+    /// The present value of the weight that a sparse tensor was, if it is one of the parameters.
+    fn dense(&self, proto: &SparseTensorProto) -> Result<Option<TensorProto>, Diagnostic> {
+        let name = proto.values.as_ref().map_or("", |values| values.name());
+        let fault = |message: String| Diagnostic::new(self.location(&format!("tensor `{name}`")), message);
+        let Stored::Numbers { elem, data } = self.reader.read_sparse(proto).map_err(fault)? else { return Ok(None) };
+        Ok(self.present(name, &data).filter(|present| *present != data).map(|present| TensorProto {
+            dims: data.shape.iter().map(|&extent| extent as i64).collect(),
+            data_type: Some(elem.number()),
+            name: Some(name.to_string()),
+            raw_data: Some(Bytes::from_owner(present.bytes)),
+            ..TensorProto::default()
+        }))
     }
 
     /// The present value of the weight that was read as `data` under `name`, if it is one of the parameters.

@@ -1,6 +1,6 @@
 //! What a model's file holds, without importing it: a model that cannot be imported can still be looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
@@ -9,9 +9,11 @@ use prost::Message;
 
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
-use crate::proto::{GraphProto, ModelProto, NodeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use crate::functions::{Functions, Opsets, normal_domain};
+use crate::proto::{
+    GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
+};
 use crate::survey;
-use crate::walk::{FunctionKey, Opsets, key_of, normal_domain};
 
 /// What a file holds.
 #[derive(Clone, Debug)]
@@ -55,13 +57,13 @@ pub fn summarize(path: &Path) -> Result<Summary, ImportError> {
     let Some(graph) = &model.graph else {
         return Err(fault("the file is no ONNX model: it has no graph".to_string()));
     };
-    let functions: HashMap<FunctionKey, _> =
-        model.functions.iter().map(|function| (key_of(function), function.clone())).collect();
+    // Whatever else is wrong with the functions, the model can be looked at.
+    let functions = Functions::of(&model).unwrap_or_default();
     let mut summary = Summary {
         ir_version: model.ir_version(),
         producer: format!("{} {}", model.producer_name(), model.producer_version()).trim().to_string(),
         graph: graph.name().to_string(),
-        opsets: model.opset_import.iter().map(|set| (normal_domain(set.domain()), set.version())).collect(),
+        opsets: model.opset_import.iter().map(|set| (normal_domain(set.domain()).to_string(), set.version())).collect(),
         inputs: Vec::new(),
         outputs: graph.output.iter().map(describe).collect(),
         n_initializers: 0,
@@ -76,8 +78,8 @@ pub fn summarize(path: &Path) -> Result<Summary, ImportError> {
         unsupported: survey::unsupported(graph, &Opsets::new(&model.opset_import), &functions),
     };
     // Older files list the weights among the inputs.
-    let has_value = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
-    summary.inputs.extend(graph.input.iter().filter(|info| !has_value(info.name())).map(describe));
+    let values: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
+    summary.inputs.extend(graph.input.iter().filter(|info| !values.contains(info.name())).map(describe));
     summary.count_graph(graph);
     model.functions.iter().for_each(|function| summary.count_nodes(&function.node));
     Ok(summary)

@@ -1,21 +1,18 @@
 //! What a model asks for that the table lacks, found before anything is imported: all of it, with the nodes' names.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::ptr;
 
 use crate::fault::Unsupported;
+use crate::functions::{Functions, Opsets, normal_domain};
 use crate::ops::{self, Domain};
 use crate::proto::{FunctionProto, GraphProto, NodeProto};
-use crate::walk::{FunctionKey, Opsets, function_key, normal_domain};
 
 /// Unsupported operators by domain, name and version.
 type Found = BTreeMap<(String, String, i64), Vec<String>>;
 
 /// Every operator of the graph, of nested graphs and of called functions that has no entry.
-pub(crate) fn unsupported(
-    graph: &GraphProto,
-    opsets: &Opsets,
-    functions: &HashMap<FunctionKey, FunctionProto>,
-) -> Vec<Unsupported> {
+pub(crate) fn unsupported(graph: &GraphProto, opsets: &Opsets, functions: &Functions<'_>) -> Vec<Unsupported> {
     let mut survey = Survey { functions, seen: HashSet::new(), found: Found::new() };
     survey.nodes(&graph.node, opsets);
     let describe = |((domain, op_type, opset), nodes)| Unsupported { domain, op_type, opset, nodes };
@@ -23,8 +20,9 @@ pub(crate) fn unsupported(
 }
 
 struct Survey<'a> {
-    functions: &'a HashMap<FunctionKey, FunctionProto>,
-    seen: HashSet<FunctionKey>,
+    functions: &'a Functions<'a>,
+    /// Functions that were looked through.
+    seen: HashSet<*const FunctionProto>,
     found: Found,
 }
 
@@ -41,9 +39,8 @@ impl Survey<'_> {
     }
 
     fn node(&mut self, node: &NodeProto, idx: usize, opsets: &Opsets) {
-        let key = function_key(node);
-        if let Some(function) = self.functions.get(&key) {
-            if self.seen.insert(key) {
+        if let Some(function) = self.functions.called_by(node) {
+            if self.seen.insert(ptr::from_ref(function)) {
                 self.nodes(&function.node, &Opsets::new(&function.opset_import));
             }
             return;
@@ -52,7 +49,7 @@ impl Survey<'_> {
         let opset = domain.map_or(0, |domain| opsets.version(domain));
         if domain.and_then(|domain| ops::find(domain, node.op_type(), opset)).is_none() {
             let name = if node.name().is_empty() { format!("#{idx}") } else { node.name().to_string() };
-            let key = (normal_domain(node.domain()), node.op_type().to_string(), opset);
+            let key = (normal_domain(node.domain()).to_string(), node.op_type().to_string(), opset);
             self.found.entry(key).or_default().push(name);
         }
     }

@@ -14,8 +14,8 @@ use crate::shape_int::ShapeInt;
 pub(crate) enum Value {
     /// A tensor.
     Tensor(TensorValue),
-    /// A list whose length is known.
-    Sequence(Vec<Value>),
+    /// A list of tensors whose length is known.
+    Sequence(Rc<[Value]>),
     /// Something, or nothing.
     Optional(Option<Box<Value>>),
     /// Strings, which exist while importing only.
@@ -78,9 +78,7 @@ impl Value {
         }
         Self::Tensor(TensorValue { source: Source::Ints { shape }, elem, ints: Some(ints.into()), bound: None })
     }
-}
 
-impl Value {
     /// The same tensor, of which only some slices count.
     pub(crate) fn with_bound(self, bound: Bound) -> Self {
         match self {

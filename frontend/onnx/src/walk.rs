@@ -1,6 +1,6 @@
 //! The walk over a graph: names, scopes, nested graphs, calls of functions, and the faults met on the way.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use crate::cx::Cx;
 use crate::data::{Stored, TensorReader};
 use crate::elem::ElemType;
 use crate::fault::Fault;
+use crate::functions::{Functions, Opsets};
 use crate::ops::{self, Domain};
-use crate::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
+use crate::proto::{AttributeProto, FunctionProto, GraphProto, NodeProto};
 use crate::shape_int::ShapeInt;
 use crate::value::{Source, StringTensor, TensorValue, Value, Weight};
 
@@ -31,40 +32,6 @@ pub(crate) type Attributes = HashMap<String, AttributeProto>;
 
 /// Names of model inputs.
 type Inputs = BTreeSet<Rc<str>>;
-
-/// Versions of the operators, by domain.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Opsets(HashMap<Domain, i64>);
-
-impl Opsets {
-    pub(crate) fn new(imports: &[OperatorSetIdProto]) -> Self {
-        let known = imports.iter().filter_map(|import| Some((Domain::from_name(import.domain())?, import.version())));
-        Self(known.collect())
-    }
-
-    /// The version of a domain. One that a file leaves out is taken as version 1, as ONNX does.
-    pub(crate) fn version(&self, domain: Domain) -> i64 {
-        self.0.get(&domain).copied().unwrap_or(1)
-    }
-}
-
-/// Which function: domain, name, overload.
-pub(crate) type FunctionKey = (String, String, String);
-
-/// The function that a node would call.
-pub(crate) fn function_key(node: &NodeProto) -> FunctionKey {
-    (normal_domain(node.domain()), node.op_type().to_string(), node.overload().to_string())
-}
-
-/// The key that a function is called by.
-pub(crate) fn key_of(function: &FunctionProto) -> FunctionKey {
-    (normal_domain(function.domain()), function.name().to_string(), function.overload().to_string())
-}
-
-/// `ai.onnx` is written in two ways.
-pub(crate) fn normal_domain(domain: &str) -> String {
-    if domain == "ai.onnx" { String::new() } else { domain.to_string() }
-}
 
 /// A name with what it stands for and the model inputs it was computed from.
 #[derive(Clone)]
@@ -94,7 +61,7 @@ pub(crate) struct Walker<'a> {
     pub(crate) trace: &'a Trace,
     pub(crate) reader: &'a TensorReader,
     file: Arc<str>,
-    functions: &'a Functions,
+    functions: &'a Functions<'a>,
     scopes: RefCell<Vec<Scope>>,
     frames: RefCell<Vec<Frame>>,
     /// For each node under way, the model inputs read so far.
@@ -107,21 +74,19 @@ pub(crate) struct Walker<'a> {
 
 /// Weights by name: shared by all walks over one model.
 pub(crate) type Weights = Rc<RefCell<HashMap<String, Rc<Weight>>>>;
-/// The functions of a model.
-pub(crate) type Functions = HashMap<FunctionKey, FunctionProto>;
+/// The nodes of a graph or function.
+struct Nodes<'n> {
+    all: &'n [NodeProto],
+    /// Which of them gives a name; made when a fault asks.
+    givers: OnceCell<HashMap<&'n str, usize>>,
+}
 
-/// The functions that a model defines.
-///
-/// # Errors
-/// A function that is defined twice.
-pub(crate) fn functions_of(model: &ModelProto) -> Result<Functions, String> {
-    let mut functions = Functions::new();
-    for function in &model.functions {
-        if functions.insert(key_of(function), function.clone()).is_some() {
-            return Err(format!("function `{}` of `{}` is defined twice", function.name(), function.domain()));
-        }
+impl<'n> Nodes<'n> {
+    fn giver(&self, name: &str) -> Option<usize> {
+        let outputs = |(at, node): (usize, &'n NodeProto)| node.output.iter().map(move |name| (name.as_str(), at));
+        let givers = self.givers.get_or_init(|| self.all.iter().enumerate().rev().flat_map(outputs).collect());
+        givers.get(name).copied()
     }
-    Ok(functions)
 }
 
 /// What was found when something was tried in vain.
@@ -136,7 +101,7 @@ impl<'a> Walker<'a> {
         trace: &'a Trace,
         reader: &'a TensorReader,
         file: Arc<str>,
-        functions: &'a Functions,
+        functions: &'a Functions<'a>,
         opsets: Opsets,
         weights: Weights,
     ) -> Self {
@@ -283,9 +248,10 @@ impl<'a> Walker<'a> {
 
     /// Imports nodes in order.
     pub(crate) fn nodes(&self, nodes: &[NodeProto]) {
-        for (idx, node) in nodes.iter().enumerate() {
+        let nodes = Nodes { all: nodes, givers: OnceCell::new() };
+        for (idx, node) in nodes.all.iter().enumerate() {
             match self.n_nodes.replace(self.n_nodes.get() + 1) {
-                n if n < MAX_NODES => self.node(node, idx, nodes),
+                n if n < MAX_NODES => self.node(node, idx, &nodes),
                 MAX_NODES => {
                     let message =
                         format!("more than {MAX_NODES} nodes, counted as often as loops and functions run them");
@@ -297,7 +263,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn node(&self, node: &NodeProto, idx: usize, nodes: &[NodeProto]) {
+    fn node(&self, node: &NodeProto, idx: usize, nodes: &Nodes<'_>) {
         let path = self.frames.borrow().last().expect("a walk has a frame").path.clone();
         let what = format!("{path}{}", describe(node, idx));
         let location = self.location(&what);
@@ -346,7 +312,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn outcome(&self, node: &NodeProto, nodes: &[NodeProto]) -> Result<Vec<Value>, Fault> {
+    fn outcome(&self, node: &NodeProto, nodes: &Nodes<'_>) -> Result<Vec<Value>, Fault> {
         let mut inputs = Vec::with_capacity(node.input.len());
         let mut missing = Vec::new();
         for name in &node.input {
@@ -360,11 +326,10 @@ impl<'a> Walker<'a> {
             }
         }
         if let Some(name) = missing.first() {
-            let later = nodes.iter().position(|other| other.output.contains(name));
-            return Err(Fault::Invalid(match later {
+            return Err(Fault::Invalid(match nodes.giver(name) {
                 Some(other) => format!(
                     "input `{name}` is an output of {}, which does not come before this node: the nodes are in a cycle or not in topological order",
-                    describe(&nodes[other], other)
+                    describe(&nodes.all[other], other)
                 ),
                 None => format!("input `{name}`, which nothing gives"),
             }));
@@ -380,9 +345,9 @@ impl<'a> Walker<'a> {
         };
         let domain = Domain::from_name(node.domain());
         let opset = domain.map_or(0, |domain| opsets.version(domain));
-        let mut cx = Cx::new(self, node, nodes, inputs, opset, attributes);
+        let mut cx = Cx::new(self, node, nodes.all, inputs, opset, attributes);
         // A model's own function stands before the operator of its name.
-        if let Some(function) = self.functions.get(&function_key(node)) {
+        if let Some(function) = self.functions.called_by(node) {
             return self.call(function, &cx);
         }
         match domain.and_then(|domain| ops::find(domain, node.op_type(), opset)) {

@@ -1,7 +1,7 @@
 //! The inputs of a model: their types, symbolic extents, and what they become.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use nnc_frontend::trace::Trace;
 use nnc_frontend::{Tensor, tensor};
@@ -9,7 +9,7 @@ use nnc_ir::{Bindings, Diagnostic, Dim, TensorType};
 
 use super::{Options, Port};
 use crate::elem::ElemType;
-use crate::proto::{GraphProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
+use crate::proto::{GraphProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use crate::value::Value;
 use crate::walk::Walker;
 
@@ -26,11 +26,11 @@ pub(super) struct Declared {
 /// Declares the inputs, and binds the names of inputs and constants.
 pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto, options: &Options) -> Declared {
     // Older files list every constant among the inputs; a caller gives none of those.
-    let has_value = |name: &str| graph.initializer.iter().any(|proto| proto.name() == name);
+    let values: HashSet<&str> = graph.initializer.iter().map(TensorProto::name).collect();
     walker.bind_initializers(graph, &|name| options.values.contains_key(name));
     let given: BTreeSet<&String> = options.shapes.keys().chain(options.values.keys()).collect();
     for name in given.into_iter().filter(|name| !graph.input.iter().any(|info| names(info, name))) {
-        let inputs = graph.input.iter().filter(|info| !has_value(info.name()));
+        let inputs = graph.input.iter().filter(|info| !values.contains(info.name()));
         let inputs: Vec<String> = inputs.map(|info| format!("`{}`", info.name())).collect();
         let message = format!("input `{name}` is given, the model has {}", inputs.join(", "));
         tensor::record(Diagnostic::new(walker.location("inputs"), message));
@@ -47,8 +47,11 @@ pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphPr
         inputs.symbols.solve(info, options.shapes.get(info.name()));
     }
     let mut ports = Vec::new();
-    for info in graph.input.iter().filter(|info| !has_value(info.name()) || options.values.contains_key(info.name())) {
+    for info in &graph.input {
         let name = info.name();
+        if values.contains(name) && !options.values.contains_key(name) {
+            continue;
+        }
         let guard = nnc_frontend::trace::place(walker.location(&format!("input `{name}`")));
         let first = inputs.n_params;
         match inputs.value(name, info.r#type.as_ref()) {
@@ -146,7 +149,7 @@ impl Inputs<'_> {
         loop {
             let part = format!("{name}.{}", elements.len());
             if !self.is_given(&part) {
-                return Ok((elem, Value::Sequence(elements), sources));
+                return Ok((elem, Value::Sequence(elements.into()), sources));
             }
             let (found, value, from) = self.tensor(&part, element.as_ref())?;
             elem = found;

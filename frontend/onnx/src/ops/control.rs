@@ -14,7 +14,7 @@ use nnc_frontend::Tensor;
 use nnc_frontend::functional::cond;
 use nnc_ir::DType;
 
-use super::{Cx, Entry, Fault, Outcome, op, op_range};
+use super::{Cx, Entry, Fault, Outcome, op, op_range, sequence};
 use crate::proto::GraphProto;
 use crate::value::Value;
 use crate::walk::poisoned_by_earlier;
@@ -122,5 +122,5 @@ fn sequence_map(cx: &mut Cx<'_>) -> Outcome {
             result.push(value);
         }
     }
-    Ok(results.into_iter().map(Value::Sequence).collect())
+    results.into_iter().map(|parts| sequence::of_parts(cx, parts)).collect()
 }

@@ -2,6 +2,8 @@
 //!
 //! They leave nothing in the graph. So positions and lengths of parts must be known.
 
+use std::rc::Rc;
+
 use nnc_frontend::Tensor;
 use nnc_ir::{DType, TensorData};
 
@@ -15,7 +17,10 @@ pub(super) const OPS: &[Entry] = &[
     op("ConcatFromSequence", 11.., concat),
     op("Optional", 15.., |cx| {
         let element = if cx.has(0) { Some(Box::new(cx.value(0)?)) } else { None };
-        Ok(vec![Value::Optional(element)])
+        match element.as_deref() {
+            Some(Value::Optional(_)) => Err(cx.invalid("input 0 is an optional, expected a tensor or a sequence")),
+            _ => Ok(vec![Value::Optional(element)]),
+        }
     }),
     op("OptionalGetElement", 15.., |cx| match cx.value(0)? {
         Value::Optional(Some(element)) => Ok(vec![*element]),
@@ -27,26 +32,25 @@ pub(super) const OPS: &[Entry] = &[
         one(Tensor::from_data(TensorData::from_integers(DType::Bool, Vec::new(), [i64::from(has)])))
     }),
     op("SequenceAt", 11.., |cx| {
-        let mut elements = sequence(cx)?;
-        let at = position(cx, 1, elements.len())?;
-        Ok(vec![elements.swap_remove(at)])
+        let elements = sequence(cx)?;
+        Ok(vec![elements[position(cx, 1, elements.len())?].clone()])
     }),
     op("SequenceConstruct", 11.., |cx| {
         let elements: Result<Vec<Value>, Fault> = (0..cx.n_inputs()).map(|index| cx.value(index)).collect();
-        Ok(vec![Value::Sequence(elements?)])
+        Ok(vec![of_parts(cx, elements?)?])
     }),
-    op("SequenceEmpty", 11.., |_| Ok(vec![Value::Sequence(Vec::new())])),
+    op("SequenceEmpty", 11.., |_| Ok(vec![Value::Sequence(Rc::default())])),
     op("SequenceErase", 11.., |cx| {
-        let mut elements = sequence(cx)?;
+        let mut elements = sequence(cx)?.to_vec();
         let at = if cx.has(1) { position(cx, 1, elements.len())? } else { elements.len().saturating_sub(1) };
         if elements.is_empty() {
             return Err(cx.invalid("the sequence is empty"));
         }
         elements.remove(at);
-        Ok(vec![Value::Sequence(elements)])
+        Ok(vec![of_parts(cx, elements)?])
     }),
     op("SequenceInsert", 11.., |cx| {
-        let mut elements = sequence(cx)?;
+        let mut elements = sequence(cx)?.to_vec();
         // Behind the last is a place too, and -1 is before the last.
         let n = elements.len() as i64;
         let given = if cx.has(2) { cx.known_int(2)? } else { n };
@@ -55,7 +59,7 @@ pub(super) const OPS: &[Entry] = &[
             return Err(cx.invalid(format!("position {given} in a sequence of {n}, expected {} to {n}", -n)));
         }
         elements.insert(at as usize, cx.value(1)?);
-        Ok(vec![Value::Sequence(elements)])
+        Ok(vec![of_parts(cx, elements)?])
     }),
     op("SequenceLength", 11.., |cx| {
         let n = sequence(cx)?.len() as i64;
@@ -65,14 +69,28 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// The sequence in input 0.
-fn sequence(cx: &Cx<'_>) -> Result<Vec<Value>, Fault> {
-    match cx.value(0)? {
+fn sequence(cx: &Cx<'_>) -> Result<Rc<[Value]>, Fault> {
+    let value = match cx.value(0)? {
+        Value::Optional(Some(element)) => *element,
+        value => value,
+    };
+    match value {
         Value::Sequence(elements) => Ok(elements),
-        Value::Optional(Some(element)) if matches!(*element, Value::Sequence(_)) => match *element {
-            Value::Sequence(elements) => Ok(elements),
-            _ => unreachable!("just matched"),
-        },
         _ => Err(cx.invalid("input 0 is no sequence, expected one")),
+    }
+}
+
+/// A sequence has at most this many parts: each is a value of its own, and what changes a sequence copies the list.
+const MOST_PARTS: usize = 1 << 12;
+
+/// The sequence of these parts.
+pub(super) fn of_parts(cx: &Cx<'_>, parts: Vec<Value>) -> Result<Value, Fault> {
+    if parts.len() > MOST_PARTS {
+        return Err(cx.unsupported(format!("a sequence of {} parts, expected at most {MOST_PARTS}", parts.len())));
+    }
+    match parts.iter().position(|part| !matches!(part, Value::Tensor(_) | Value::Strings(_))) {
+        Some(at) => Err(cx.invalid(format!("part {at} of the sequence is no tensor, expected one"))),
+        None => Ok(Value::Sequence(parts.into())),
     }
 }
 
@@ -124,11 +142,9 @@ fn split(cx: &mut Cx<'_>) -> Outcome {
             let Some(each) = usize::try_from(each).ok().filter(|&each| each > 0) else {
                 return Err(cx.invalid(format!("input 1, the length of the parts, is {each}, expected at least 1")));
             };
-            /// Each part is a tensor of its own.
-            const MOST: usize = 1 << 16;
             let n = extent.div_ceil(each);
-            if n > MOST {
-                return Err(cx.unsupported(format!("a sequence of {n} parts, expected at most {MOST}")));
+            if n > MOST_PARTS {
+                return Err(cx.unsupported(format!("a sequence of {n} parts, expected at most {MOST_PARTS}")));
             }
             (0..extent).step_by(each).map(|start| each.min(extent - start)).collect()
         }
@@ -145,5 +161,5 @@ fn split(cx: &mut Cx<'_>) -> Outcome {
         let part = if drop_axis { part.squeeze(dim as i64) } else { part };
         parts.push(Value::with_elem(part, elem));
     }
-    Ok(vec![Value::Sequence(parts)])
+    Ok(vec![of_parts(cx, parts)?])
 }

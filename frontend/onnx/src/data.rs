@@ -111,9 +111,11 @@ impl TensorReader {
             [n] if *n == data.len() => positions,
             [n, rank] if *n == data.len() && *rank == shape.len() => {
                 let row = |row: &[i64]| {
-                    row.iter()
-                        .zip(&shape)
-                        .fold(0i64, |sum, (&at, &extent)| sum.saturating_mul(extent as i64).saturating_add(at))
+                    row.iter().zip(&shape).fold(0i64, |sum, (&at, &extent)| match at {
+                        // Never in range: a position that is none of its row must not become one of another.
+                        _ if sum < 0 || at < 0 || at >= extent as i64 => -1,
+                        _ => sum * extent as i64 + at,
+                    })
                 };
                 positions.chunks(shape.len().max(1)).map(row).collect()
             }

@@ -17,10 +17,12 @@ struct Node {
     dims: &'static str,
     constants: Vec<TensorProto>,
     attributes: Vec<AttributeProto>,
+    /// Outputs behind `y`, which nobody reads.
+    others: Vec<String>,
 }
 
 fn node(op: &'static str, opset: i64, dims: &'static str) -> Node {
-    Node { op, opset, dims, constants: Vec::new(), attributes: Vec::new() }
+    Node { op, opset, dims, constants: Vec::new(), attributes: Vec::new(), others: Vec::new() }
 }
 
 impl Node {
@@ -60,6 +62,11 @@ impl Node {
         self.attribute(name, AttributeProto { s, r#type: Some(attribute_type::STRING), ..AttributeProto::default() })
     }
 
+    fn output(mut self, name: &str) -> Self {
+        self.others.push(name.to_string());
+        self
+    }
+
     fn import(self, options: &Options) -> Result<Imported, String> {
         let dimension = |extent: &str| {
             let value = match extent.parse() {
@@ -89,7 +96,7 @@ impl Node {
         }
         let node = NodeProto {
             input: names,
-            output: vec!["y".to_string()],
+            output: [vec!["y".to_string()], self.others].concat(),
             name: Some("it".to_string()),
             op_type: Some(self.op.to_string()),
             attribute: self.attributes,
@@ -250,4 +257,31 @@ fn extents_bound_on_import_fit_what_needs_them() {
     let imported = pool.int("ceil_mode", 1).import(&options).unwrap();
     let func = &imported.module.funcs[0];
     assert_eq!(func.graph.ty(func.graph.results()[0]).shape, Shape::fixed(&[1, 1, 3, 4]));
+}
+
+#[test]
+fn positions_in_what_is_padding_alone() {
+    let pool = node("MaxPool", 12, "1 1 0 3").ints("kernel_shape", &[2, 2]).ints("pads", &[1, 1, 1, 1]);
+    // The indices are asked for by a second output, which has no elements to count.
+    assert_eq!(pool.int("storage_order", 1).output("at").ty(), "f32[1, 1, 1, 4]");
+}
+
+#[test]
+fn the_nearest_element_in_old_operator_sets() {
+    let x: Vec<f32> = (0..5).map(|at| at as f32).collect();
+    // As ONNX Runtime has it: the element behind where the result is smaller, else the one before.
+    let scaled = |scale: f32| node("Resize", 10, "5").floats(&[1], &[scale]).run(&[5], &x);
+    assert_eq!(scaled(0.6), [0.0, 2.0, 4.0]);
+    assert_eq!(scaled(1.6), [0.0, 0.0, 1.0, 1.0, 2.0, 3.0, 3.0, 4.0]);
+    // Coordinates that operator set 11 alone has.
+    let coordinates = node("Resize", 11, "5").floats(&[0], &[]).floats(&[1], &[1.6]);
+    let coordinates = coordinates.text("coordinate_transformation_mode", "tf_half_pixel_for_nn");
+    assert_eq!(coordinates.text("nearest_mode", "floor").run(&[5], &x), [0.0, 0.0, 1.0, 2.0, 2.0, 3.0, 4.0, 4.0]);
+}
+
+#[test]
+fn what_is_cut_off_is_not_wrapped_around() {
+    let x: Vec<f32> = (0..5).map(|at| at as f32).collect();
+    let wrapped = node("Pad", 10, "5").text("mode", "wrap").ints("pads", &[2, -1]);
+    assert_eq!(wrapped.run(&[5], &x), [2.0, 3.0, 0.0, 1.0, 2.0, 3.0]);
 }

@@ -201,6 +201,10 @@ fn lengths_that_do_not_fit() {
         graph
     };
     refused_graph(huge(sparse(ints("", &[0, 3]))), "elements");
+    // As positions in a row these are sound: the last element of the second row.
+    let mut matrix = sparse(TensorProto { dims: vec![2, 2], ..ints("", &[0, 0, 0, 3]) });
+    matrix.sparse_initializer[0].dims = vec![2, 2];
+    refused_graph(matrix, "outside the shape");
 }
 
 #[test]
@@ -333,6 +337,60 @@ fn endless_loops() {
     graph.initializer = vec![scalar("n", i64::MAX), raw("go", BOOL, &[], &[1])];
     // It may become a loop of the module; it may not be walked.
     let _ = run(&model(graph).encode_to_vec(), None);
+}
+
+/// Nodes by the thousand of which each makes more of what the one before made.
+#[test]
+fn chains_that_grow() {
+    const N: usize = 20_000;
+    let chain = |op: &str| {
+        let mut nodes = vec![node(op, &["x"], &["v0"])];
+        nodes.extend((1..N).map(|at| node(op, &[&format!("v{}", at - 1)], &[&format!("v{at}")])));
+        nodes.push(node("Identity", &["x"], &["y"]));
+        graph(nodes)
+    };
+    refused_graph(chain("Optional"), "input 0 is an optional");
+    refused_graph(chain("SequenceConstruct"), "part 0 of the sequence is no tensor");
+    // A name that nothing gives, in each of them.
+    let missing = (0..N).map(|at| node("Neg", &[&format!("missing{at}")], &[&format!("v{at}")]));
+    refused_graph(graph(missing.collect()), "input `missing7`, which nothing gives");
+}
+
+/// Attributes that ask for tables far larger than they are.
+#[test]
+fn tables_no_memory_holds() {
+    let list = |name: &str, floats: Vec<f32>, ints: Vec<i64>| AttributeProto {
+        name: some(name),
+        r#type: Some(if ints.is_empty() { attribute_type::FLOATS } else { attribute_type::INTS }),
+        floats,
+        ints,
+        ..AttributeProto::default()
+    };
+    let n = 330;
+    let mut votes = node("SVMClassifier", &["x"], &["label", "y"]);
+    votes.domain = some("ai.onnx.ml");
+    votes.attribute = vec![
+        list("classlabels_ints", Vec::new(), (0..n).collect()),
+        list("vectors_per_class", Vec::new(), vec![1; n as usize]),
+        list("rho", vec![0.0; (n * (n - 1) / 2) as usize], Vec::new()),
+    ];
+    refused_graph(graph(vec![votes]), "the list of votes is a table");
+
+    let mut resize = with(
+        node("Resize", &["x", "", "scales"], &["y"]),
+        AttributeProto { i: Some(1), r#type: Some(attribute_type::INT), name: some("antialias"), ..Default::default() },
+    );
+    let s = Some(b"linear".to_vec());
+    resize.attribute.push(AttributeProto {
+        s,
+        r#type: Some(attribute_type::STRING),
+        name: some("mode"),
+        ..Default::default()
+    });
+    let mut small = graph(vec![resize]);
+    small.input = vec![info("x", FLOAT, &[1 << 40])];
+    small.initializer = vec![raw("scales", FLOAT, &[1], &2e-6f32.to_le_bytes())];
+    refused_graph(small, "the list of elements");
 }
 
 #[test]

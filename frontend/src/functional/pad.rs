@@ -14,6 +14,9 @@ use super::PaddingMode;
 /// let x = Tensor::arange(4);
 /// let padded = functional::pad(&x, &[(2, 1)], PaddingMode::Reflect);
 /// assert_eq!(padded.to_array_i64()?.into_raw_vec_and_offset().0, [2, 1, 0, 1, 2, 3, 2]);
+/// // What is cut off at one end is no neighbor of the other.
+/// let wrapped = functional::pad(&x, &[(2, -1)], PaddingMode::Circular);
+/// assert_eq!(wrapped.to_array_i64()?.into_raw_vec_and_offset().0, [1, 2, 0, 1, 2]);
 /// # Ok::<(), Diagnostic>(())
 /// ```
 #[track_caller]
@@ -38,6 +41,11 @@ pub fn pad(x: &Tensor, padding: &[(i64, i64)], mode: PaddingMode) -> Tensor {
 fn border(x: &Tensor, dim: usize, (low, high): (i64, i64), mode: PaddingMode) -> Tensor {
     let ty = live!(x);
     let axis = dim as i64;
+    if mode == PaddingMode::Circular && low.min(high) < 0 && low.max(high) > 0 {
+        // What is cut off is no neighbor of the other end.
+        let cropped = border(x, dim, (low.min(0), high.min(0)), mode);
+        return border(&cropped, dim, (low.max(0), high.max(0)), mode);
+    }
     let largest = match (mode, ty.shape[dim].as_const()) {
         (_, None) => i64::MAX,
         (PaddingMode::Reflect, Some(extent)) => extent as i64 - 1,

@@ -104,7 +104,8 @@ pub(super) fn take(cx: &Cx<'_>, data: &Tensor, axis: usize, positions: &TensorDa
         return Ok(data.select(dim, at));
     }
     if let Some((start, step, count)) = even(&numbers, &extent) {
-        let picked = data.slice(dim, start, Some(start + (count as i64 - 1) * step as i64 + 1), step);
+        let end = (count as i64 - 1).saturating_mul(step as i64).saturating_add(start).saturating_add(1);
+        let picked = data.slice(dim, start, Some(end), step);
         if positions.shape.len() == 1 {
             return Ok(picked);
         }

@@ -119,6 +119,11 @@ fn border(cx: &Cx<'_>, x: &Tensor, dim: usize, (low, high): (i64, i64), mode: Pa
     if x.is_poisoned() {
         return Err(Fault::Reported);
     }
+    if mode == PaddingMode::Circular && low.min(high) < 0 && low.max(high) > 0 {
+        // What is cut off is no neighbor of the other end.
+        let cropped = border(cx, x, dim, (low.min(0), high.min(0)), mode)?;
+        return border(cx, &cropped, dim, (low.max(0), high.max(0)), mode);
+    }
     let extent = x.size(dim as i64).as_const().map(|extent| extent as i64);
     let reach = match (mode, extent) {
         (PaddingMode::Reflect, Some(extent)) => extent - 1,

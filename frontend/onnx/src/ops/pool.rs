@@ -130,6 +130,10 @@ fn max_pool(cx: &mut Cx<'_>) -> Outcome {
 /// Row-major positions in planes of extents `space` as column-major ones: the first dimension moves fastest.
 fn column_major(at: &Tensor, space: &[usize]) -> Tensor {
     let plane: usize = space.iter().product();
+    if plane == 0 {
+        // There is padding alone, of which no position is one.
+        return at.clone();
+    }
     // Integer quotients: positions are not negative.
     let quotient = |at: &Tensor, by: usize| apply(Op::Divide, &[at, &at.full_like(by as f64)]);
     let within = at.fmod(plane as i64);

@@ -32,12 +32,16 @@ enum Rounding {
     PreferCeil,
     Floor,
     Ceil,
+    /// The one before, or behind where the result is smaller: what operator set 10 leaves open, as ONNX Runtime does it.
+    Inward,
 }
 
 /// How positions of the result lie along the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Coordinates {
     HalfPixel,
+    /// Half an element further than those: operator set 11 alone has it.
+    HalfPixelForNearest,
     HalfPixelSymmetric,
     PytorchHalfPixel,
     AlignCorners,
@@ -65,11 +69,11 @@ struct Settings {
     policy: Policy,
 }
 
-/// The same as operator set 10 has it: elements begin where they did, and the one before is the nearest.
+/// The same as operator set 10 has it: elements begin where they did.
 fn upsample(cx: &mut Cx<'_>) -> Outcome {
     let x = cx.input(0)?;
     let mode = match cx.string_or("mode", "nearest")?.as_str() {
-        "nearest" => Mode::Nearest(Rounding::Floor),
+        "nearest" => Mode::Nearest(Rounding::Inward),
         // The name in operator set 7.
         "linear" | "bilinear" => Mode::Linear,
         other => return Err(cx.invalid(format!("`mode` is `{other}`, expected nearest or linear"))),
@@ -133,6 +137,7 @@ fn settings(cx: &Cx<'_>) -> Result<Settings, Fault> {
         },
         coordinates: match named("coordinate_transformation_mode", "half_pixel")?.as_str() {
             "half_pixel" => Coordinates::HalfPixel,
+            "tf_half_pixel_for_nn" => Coordinates::HalfPixelForNearest,
             "half_pixel_symmetric" => Coordinates::HalfPixelSymmetric,
             "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
             "align_corners" => Coordinates::AlignCorners,
@@ -331,8 +336,8 @@ fn axis_resized(cx: &Cx<'_>, x: &Tensor, target: &Target, extent: &Dim, settings
             }
         };
     }
-    let n_positions = cx.table("the list of positions", n_positions)?;
     let axis = Axis { extent, n_positions, target, settings };
+    cx.table("the list of elements that positions are made of", n_positions.saturating_mul(axis.n_taps()))?;
     let taps: Vec<Vec<Tap>> = (0..n_positions).map(|at| axis.taps(at)).collect();
     let y = resample(x, dim, &taps);
     if settings.coordinates != Coordinates::CropAndResize {
@@ -365,6 +370,7 @@ impl Axis<'_> {
         let is_single = extent * over == under;
         let (number, of) = match self.settings.coordinates {
             Coordinates::HalfPixel => half_pixel,
+            Coordinates::HalfPixelForNearest => (half_pixel.0 + over, half_pixel.1),
             Coordinates::HalfPixelSymmetric => (half_pixel.0 + extent * over - n_positions * under, half_pixel.1),
             Coordinates::PytorchHalfPixel if n_positions == 1 => (0, 1),
             Coordinates::PytorchHalfPixel => half_pixel,
@@ -399,11 +405,24 @@ impl Axis<'_> {
         source < 0.0 || source > self.extent as f64 - 1.0
     }
 
+    /// A filter against aliasing is as much wider as the result is smaller.
+    fn shrink(&self) -> f64 {
+        if self.settings.antialias { self.target.scale.value().min(1.0) } else { 1.0 }
+    }
+
+    /// How many elements a position of the result is made of at most.
+    fn n_taps(&self) -> usize {
+        match self.settings.mode {
+            Mode::Nearest(_) => 1,
+            Mode::Linear => 2 * (1.0 / self.shrink()).ceil() as usize,
+            Mode::Cubic(_) => 2 * (2.0 / self.shrink()).ceil() as usize,
+        }
+    }
+
     /// The elements that a position of the result is made of, and their weights.
     fn taps(&self, at: usize) -> Vec<Tap> {
         let (low, share) = self.source(at);
-        // A filter against aliasing is as much wider as the result is smaller.
-        let shrink = if self.settings.antialias { self.target.scale.value().min(1.0) } else { 1.0 };
+        let shrink = self.shrink();
         let weigh: &dyn Fn(f64) -> f64 = match self.settings.mode {
             Mode::Nearest(rounding) => {
                 let up = match rounding {
@@ -411,13 +430,14 @@ impl Axis<'_> {
                     Rounding::PreferCeil => share >= 0.5,
                     Rounding::Floor => false,
                     Rounding::Ceil => share > 0.0,
+                    Rounding::Inward => share > 0.0 && self.target.scale.value() < 1.0,
                 };
                 return vec![(low + i64::from(up), 1.0)];
             }
             Mode::Linear => &|distance| (1.0 - distance).max(0.0),
             Mode::Cubic(a) => &move |distance| cubic(a, distance),
         };
-        let reach = (if self.settings.mode == Mode::Linear { 1.0 } else { 2.0 } / shrink).ceil() as i64;
+        let reach = self.n_taps() as i64 / 2;
         let positions = low + 1 - reach..=low + reach;
         let weight = |position: i64| weigh(((position - low) as f64 - share).abs() * shrink);
         let mut taps: Vec<Tap> = positions.map(|position| (position, weight(position))).collect();

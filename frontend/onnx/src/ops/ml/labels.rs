@@ -1,6 +1,7 @@
 //! `LabelEncoder`: each element by its entry in a table.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::rc::Rc;
 
 use nnc_frontend::Tensor;
@@ -70,13 +71,7 @@ fn map(cx: &Cx<'_>, keys: &Column, values: &Column) -> Outcome {
     }
     let input = cx.value(0)?;
     let (shape, entries) = match (keys, &input) {
-        (Column::Strings(keys), Value::Strings(strings)) => {
-            // Of equal keys the last counts.
-            let table: HashMap<&[u8], usize> =
-                keys.iter().enumerate().map(|(entry, key)| (key.as_slice(), entry)).collect();
-            let entries = strings.elements.iter().map(|text| table.get(text.as_slice()).copied()).collect();
-            (strings.shape.clone(), entries)
-        }
+        (Column::Strings(keys), Value::Strings(strings)) => (strings.shape.clone(), find_all(keys, &strings.elements)),
         (Column::Numbers(keys), Value::Tensor(value)) => match (value.known(), values) {
             (None, Column::Numbers(values)) => return compare(cx, keys, values),
             (None, Column::Strings(_)) => return Err(cx.unsupported("values that are strings, of elements not known")),
@@ -106,12 +101,22 @@ fn map(cx: &Cx<'_>, keys: &Column, values: &Column) -> Outcome {
 /// For each element the last entry with its key; not a number is a key like any other.
 fn known_entries(keys: &TensorData, data: &TensorData) -> Vec<Option<usize>> {
     if !keys.dtype.is_float() && !data.dtype.is_float() {
-        let keys = keys.to_i64();
-        return data.to_i64().iter().map(|element| keys.iter().rposition(|key| key == element)).collect();
+        return find_all(keys.to_i64(), data.to_i64());
     }
-    let keys = keys.to_f64();
-    let same = |key: f64, element: f64| key == element || (key.is_nan() && element.is_nan());
-    data.to_f64().iter().map(|&element| keys.iter().rposition(|&key| same(key, element))).collect()
+    // As bits, of which equal numbers have the same once there is one zero and one NaN.
+    let bits = |numbers: Vec<f64>| {
+        numbers.into_iter().map(|number| if number.is_nan() { f64::NAN.to_bits() } else { (number + 0.0).to_bits() })
+    };
+    find_all(bits(keys.to_f64()), bits(data.to_f64()))
+}
+
+/// For each element the position of the last key that is equal.
+fn find_all<K: Hash + Eq>(
+    keys: impl IntoIterator<Item = K>,
+    elements: impl IntoIterator<Item = K>,
+) -> Vec<Option<usize>> {
+    let table: HashMap<K, usize> = keys.into_iter().enumerate().map(|(entry, key)| (key, entry)).collect();
+    elements.into_iter().map(|element| table.get(&element).copied()).collect()
 }
 
 /// What stands for an element without an entry.

@@ -94,6 +94,7 @@ fn svm_classifier(cx: &mut Cx<'_>) -> Outcome {
     if n_classes < 2 || per_class.len() != n_classes || rho.len() != n_pairs || per_class.iter().any(|&n| n < 0) {
         return Err(cx.invalid(format!("vectors_per_class or rho do not fit {n_classes} classes")));
     }
+    cx.table("the list of votes", n_pairs.saturating_mul(n_vectors.max(n_classes)))?;
     let likeness = Kernel::of(cx)?.apply(&x, &matrix(cx, &x, "support_vectors", n_vectors)?);
     let coefficients = required(cx, "coefficients", cx.floats("coefficients")?)?;
     if coefficients.len() != n_vectors.saturating_mul(n_classes - 1) {
@@ -128,7 +129,7 @@ fn svm_classifier(cx: &mut Cx<'_>) -> Outcome {
             let slopes = constant(x.dtype(), &[n_pairs], slopes);
             let offsets = constant(x.dtype(), &[n_pairs], offsets);
             let decided = (-(&scores * slopes + offsets)).sigmoid().clamp(1e-7, 1.0 - 1e-7);
-            Some(couple(&decided, &pairs, n_classes))
+            Some(couple(cx, &decided, n_classes)?)
         }
         _ => None,
     };
@@ -146,12 +147,19 @@ fn svm_classifier(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// Probabilities of classes from those of pairs: the second method of Wu, Lin and Weng (2004), as libsvm iterates it.
-fn couple(decided: &Tensor, pairs: &[(usize, usize)], n_classes: usize) -> Tensor {
-    let column = |at: usize| decided.select(1, at as i64);
+/// Pairs stand in the order (0, 1), (0, 2), ..., (1, 2), ....
+fn couple(cx: &Cx<'_>, decided: &Tensor, n_classes: usize) -> Result<Tensor, Fault> {
+    /// Each step is written out class by class, and what it starts from for each pair of classes.
+    const MOST: usize = 64;
+    if n_classes > MOST {
+        return Err(cx.unsupported(format!("probabilities of {n_classes} classes, expected at most {MOST}")));
+    }
     // The probability of the first class against the second.
     let against = |first: usize, second: usize| {
-        let place = |pair: (usize, usize)| pairs.iter().position(|&other| other == pair).unwrap_or_default();
-        if first < second { column(place((first, second))) } else { 1.0 - column(place((second, first))) }
+        let (low, high) = (first.min(second), first.max(second));
+        let pair = low * (2 * n_classes - low - 1) / 2 + high - low - 1;
+        let of_low = decided.select(1, pair as i64);
+        if first < second { of_low } else { 1.0 - of_low }
     };
     let entry = |row: usize, other: usize| match row == other {
         true => {
@@ -192,5 +200,5 @@ fn couple(decided: &Tensor, pairs: &[(usize, usize)], n_classes: usize) -> Tenso
             (step + 1, where_(&error.lt(limit), &p, next))
         },
     );
-    p
+    Ok(p)
 }

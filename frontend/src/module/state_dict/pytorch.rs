@@ -77,14 +77,16 @@ fn explain(error: &pytorch_reader::PytorchError) -> String {
     format!("the file is no weights that nnc reads: {error}")
 }
 
-/// Orders dotted names component by component, numbers by value: `layers.2` before `layers.10`.
+/// Orders dotted names component by component, numbers by value and before words: `layers.2` before `layers.10`.
 fn by_name(lhs: &str, rhs: &str) -> Ordering {
     let number = |component: &str| component.parse::<u64>().ok();
     let mut pairs = lhs.split('.').zip(rhs.split('.'));
     let differing = pairs.find_map(|(lhs, rhs)| {
         let order = match (number(lhs), number(rhs)) {
             (Some(lhs), Some(rhs)) => lhs.cmp(&rhs),
-            _ => lhs.cmp(rhs),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => lhs.cmp(rhs),
         };
         order.is_ne().then_some(order)
     });
@@ -101,5 +103,9 @@ mod tests {
         let mut names = ["a.10.w", "a.2.w", "a", "a.2", "b", "a.02.w", "a.x"];
         names.sort_by(|lhs, rhs| by_name(lhs, rhs));
         assert_eq!(names, ["a", "a.2", "a.02.w", "a.2.w", "a.10.w", "a.x", "b"]);
+        // By their letters, "1x" would be between "10" and "2".
+        let mut mixed = ["1x", "10", "2"];
+        mixed.sort_by(|lhs, rhs| by_name(lhs, rhs));
+        assert_eq!(mixed, ["2", "10", "1x"]);
     }
 }

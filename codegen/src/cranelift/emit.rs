@@ -843,19 +843,24 @@ impl Emitter<'_> {
             BinOp::Max => self.builder.ins().fcmp(FloatCC::LessThan, lhs, rhs),
             _ => self.builder.ins().fcmp(FloatCC::LessThan, rhs, lhs),
         };
+        let ty = self.builder.func.dfg.value_type(lhs);
+        if ty.is_vector() {
+            let mask = self.bitcast(ty, beyond);
+            let extremum = self.builder.ins().bitselect(mask, rhs, lhs);
+            if never_nan {
+                return extremum;
+            }
+            let is_nan = self.builder.ins().fcmp(FloatCC::Unordered, rhs, rhs);
+            let is_nan = self.bitcast(ty, is_nan);
+            return self.builder.ins().bitselect(is_nan, rhs, extremum);
+        }
         let take = if never_nan {
             beyond
         } else {
             let is_nan = self.builder.ins().fcmp(FloatCC::Unordered, rhs, rhs);
             self.builder.ins().bor(beyond, is_nan)
         };
-        let ty = self.builder.func.dfg.value_type(lhs);
-        if ty.is_vector() {
-            let mask = self.bitcast(ty, take);
-            self.builder.ins().bitselect(mask, rhs, lhs)
-        } else {
-            self.builder.ins().select(take, rhs, lhs)
-        }
+        self.builder.ins().select(take, rhs, lhs)
     }
 
     fn binary_piece(&mut self, op: BinOp, ty: Ty, lhs: Value, rhs: Value, never_nan: bool) -> Value {

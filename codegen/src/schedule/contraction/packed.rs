@@ -45,9 +45,10 @@ impl Limits {
     /// Limits where windows of so many taps are multiplied in the stage, to so many channels of a group; `None` if that
     /// is no way to do it. The fewer rows a product has, the longer they may be, and the nearer the stage must be.
     pub(crate) fn overlapping(outputs: u64, taps: u64) -> Option<Self> {
-        let rows = outputs.clamp(1, 64);
+        // Many channels share a stage, and with it the work of filling it, in taller and narrower tiles.
+        let rows = if outputs < 128 { outputs.clamp(1, 64) } else { 128 };
         let stage = if outputs < 8 { MAX_NEAR_STAGE } else { MAX_PANEL };
-        let columns = (MAX_SUMS / rows).clamp(256, 4096);
+        let columns = (MAX_SUMS / rows).min(4096);
         (taps <= MAX_TAPS).then_some(Self { rows, columns, depth: u64::MAX, stage })
     }
 }

@@ -676,7 +676,7 @@ impl Emitter<'_> {
             let lane = self.load_lane(dtype, address, offset);
             return Ok(self.repeat(reg, lane));
         }
-        let is_whole = lane_stride == 1 && active == reg_type.lanes && active as usize % masks::LANES == 0;
+        let is_whole = lane_stride == 1 && active == reg_type.lanes && (active as usize).is_multiple_of(masks::LANES);
         if dtype == DType::Bool && is_whole {
             return Ok(self.load_masks(address, offset, active.into()));
         }

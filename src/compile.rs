@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use nnc_codegen::assemble::{Assembly, Tier, lower_func};
 use nnc_codegen::target::Target;
 use nnc_ir::{Bindings, Func, TensorData};
-use nnc_passes::pipeline::{OptLevel, PassManager, Timing, pipeline};
+use nnc_passes::pipeline::{OptLevel, PassManager, Step, Timing, pipeline};
 use nnc_passes::remark::Remarks;
 use nnc_passes::specialize::{freeze, specialize};
 use nnc_runtime::program::Program;
@@ -99,7 +99,11 @@ pub fn optimize(
     if options.verify_each {
         manager.verify_each = Some(Func::verify);
     }
-    let func = manager.run(&func, &pipeline(options.opt))?;
+    let mut steps = pipeline(options.opt);
+    if options.target != Target::Cpu {
+        steps.retain(|step| !matches!(step, Step::Once(pass) if pass.name == "panels"));
+    }
+    let func = manager.run(&func, &steps)?;
     let timings = manager.timings().to_vec();
     Ok((func, manager.remarks, timings))
 }

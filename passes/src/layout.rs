@@ -10,27 +10,13 @@
 //! ```
 //!
 //! A contraction's kernel reads the right operand a vector of neighboring result columns at a time, so its free
-//! dimension should be innermost. A large constant is cut into panels of columns besides, each of which lies in one piece: a
-//! tile then reads consecutive memory, and not a few cache lines of each of many pages.
-//!
-//! ```text
-//! %1 = constant @w't1x0 : f32[784, 512]
-//! %2 = dot_general %x, %1 {lhs_contract = [1], rhs_contract = [0]} : f32[64, 512]
-//!
-//! %1 = constant @w't1x0 : f32[784, 512]
-//! %2 = reshape %1 : f32[784, 4, 128]
-//! %3 = transpose %2 {permutation = [1, 0, 2]} : f32[4, 784, 128]
-//! %4 = dot_general %x, %3 {lhs_contract = [1], rhs_contract = [1]} : f32[64, 4, 128]
-//! %5 = reshape %4 : f32[64, 512]
-//! ```
-//!
-//! The transposition of a constant is folded right after, by
+//! dimension should be innermost. The transposition of a constant is folded right after, by
 //! [`const_fold`](mod@crate::const_fold); that of an operand which no step of a `scan` changes is moved before the
 //! loop, by [`control`](mod@crate::control), and done once for all steps. Nothing between may absorb it into the
 //! dimension numbers again. A weight that is an argument of the function stays as it is.
 
 use nnc_ir::ops::DotAttrs;
-use nnc_ir::{Constant, DType, Diagnostic, Dim, Graph, NodeData, Op, Rewriter, Shape, TensorType, Value};
+use nnc_ir::{Constant, Diagnostic, Graph, NodeData, Op, Rewriter, Value};
 
 use crate::regions::with_regions;
 use crate::remark::Remarks;
@@ -74,67 +60,25 @@ fn laid_out(graph: &Graph, invariants_here: &[Value], remarks: &mut Remarks) -> 
         let permutation = [attrs.rhs_batch.as_slice(), &attrs.rhs_contract, &free].concat();
         let is_constant = matches!(graph.def_op(rhs), Op::Constant(Constant::Dense { .. }));
         let is_invariant = invariants_here.contains(&rhs);
-        let turns = (is_constant || is_invariant) && !free.is_empty() && !permutation.is_sorted();
-        let width = if is_constant && attrs.rhs_batch.is_empty() { panel_width(graph.ty(rhs), &free) } else { None };
-        if !turns && width.is_none() {
+        if !(is_constant || is_invariant) || free.is_empty() || permutation.is_sorted() {
             rewriter.copy(node);
             continue;
         }
-        let (lhs, rhs_value) = (rewriter.get(data.operands[0]), rewriter.get(rhs));
-        let mut b = rewriter.build_at(node);
-        let mut laid_out = if turns { b.transpose(rhs_value, &permutation)? } else { rhs_value };
-        let (n_batch, n_contracted) = (attrs.rhs_batch.len(), attrs.rhs_contract.len());
-        let mut attrs = DotAttrs {
+        let lhs = rewriter.get(data.operands[0]);
+        let rhs_value = rewriter.get(rhs);
+        let transposed = rewriter.build_at(node).transpose(rhs_value, &permutation)?;
+        let n_batch = attrs.rhs_batch.len();
+        let attrs = DotAttrs {
             rhs_batch: (0..n_batch).collect(),
-            rhs_contract: (n_batch..n_batch + n_contracted).collect(),
+            rhs_contract: (n_batch..n_batch + attrs.rhs_contract.len()).collect(),
             ..attrs.clone()
         };
-        if turns {
-            let how = if is_constant { "stored" } else { "turned before the loop, once," };
-            let message = format!("the weight of type {} is {how} with dimensions {permutation:?}", graph.ty(rhs));
-            remarks.made("layout", &data.location, message, 0);
-        }
-        let Some((width, count)) = width else {
-            rewriter.replace(node, Op::DotGeneral(attrs), &[lhs, laid_out])?;
-            continue;
-        };
-        let mut dims: Vec<Dim> = b.graph().ty(laid_out).shape.dims().to_vec();
-        dims.splice(n_contracted.., [Dim::from(count), Dim::from(width)]);
-        laid_out = b.reshape(laid_out, Shape(dims))?;
-        let permutation: Vec<usize> =
-            [n_contracted].into_iter().chain(0..n_contracted).chain([n_contracted + 1]).collect();
-        laid_out = b.transpose(laid_out, &permutation)?;
-        attrs.rhs_contract = (1..1 + n_contracted).collect();
-        let panels = b.dot(lhs, laid_out, attrs)?;
-        rewriter.replace(node, Op::Reshape(graph.ty(data.result()).shape.clone()), &[panels])?;
-        let message = format!("the weight of type {} is stored in {count} panels of {width} columns", graph.ty(rhs));
+        rewriter.replace(node, Op::DotGeneral(attrs), &[lhs, transposed])?;
+        let how = if is_constant { "stored" } else { "turned before the loop, once," };
+        let message = format!("the weight of type {} is {how} with dimensions {permutation:?}", graph.ty(rhs));
         remarks.made("layout", &data.location, message, 0);
     }
     Ok(rewriter.finish())
-}
-
-/// Columns of a panel of a weight, and the number of panels, if it is worth cutting into any.
-///
-/// A panel has about as many columns as a tile of the product, and hardly more vectors in all than the weight whole.
-fn panel_width(ty: &TensorType, free: &[usize]) -> Option<(usize, usize)> {
-    /// Smaller weights stay in the cache however they lie.
-    const MIN_BYTES: usize = 64 << 10;
-    /// Widths, the best first.
-    const WIDTHS: [usize; 6] = [96, 128, 112, 144, 160, 80];
-    /// Lanes of a vector.
-    const LANES: usize = 16;
-    let &[free] = free else { return None };
-    let columns = ty.shape.dims()[free].as_const().filter(|_| ty.dtype == DType::F32)?;
-    if ty.bytes()? < MIN_BYTES || columns < 2 * LANES {
-        return None;
-    }
-    let vectors = |columns: usize| columns.div_ceil(LANES);
-    let fits = |width: &usize| {
-        let count = columns / width;
-        columns % width == 0 && count > 1 && 32 * count * vectors(*width) <= 33 * vectors(columns)
-    };
-    let width = WIDTHS.into_iter().find(fits).or_else(|| (WIDTHS[5]..=WIDTHS[4]).find(fits))?;
-    Some((width, columns / width))
 }
 
 #[cfg(test)]
@@ -164,19 +108,6 @@ mod tests {
     fn a_constant_weight_is_transposed() {
         let graph = laid_out(true);
         assert_eq!(graph.def_op(rhs(&graph)), &Op::Transpose(vec![1, 0]));
-    }
-
-    #[test]
-    fn widths_of_panels() {
-        let width = |rows, columns| panel_width(&TensorType::new(DType::F32, [rows, columns]), &[1]);
-        assert_eq!(width(384, 1152), Some((96, 12)));
-        assert_eq!(width(784, 512), Some((128, 4)));
-        assert_eq!(width(120, 6625), Some((125, 53)));
-        // One panel is no panel; 200 columns make no equal ones of whole vectors, 331 are prime; little stays as it is.
-        assert_eq!(width(1024, 96), None);
-        assert_eq!(width(100, 200), None);
-        assert_eq!(width(1024, 331), None);
-        assert_eq!(width(16, 384), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod inline;
 pub mod layout;
 pub mod optimizer;
+pub mod panels;
 pub mod pipeline;
 pub mod plan_memory;
 pub mod regions;

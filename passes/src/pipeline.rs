@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! verify → inline → erase_markers → (canonicalize → const_fold → cse → control → simplify → dce)*
-//!   → block_attention → layout → control → const_fold → dce → fuse
+//!   → block_attention → layout → control → const_fold → panels → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing
@@ -75,6 +75,8 @@ passes! {
             let graph = crate::layout::layout(&func.graph, remarks)?;
             Ok(Func { name: func.name.clone(), params: func.params.clone(), results: func.results.clone(), graph })
         };
+    panels: "cut large constant weights into panels of columns, for processors",
+        |func, remarks| with_graph(func, |graph| crate::panels::panels(graph, remarks));
     simplify: "apply the algebraic rewrite rules",
         |func, _| with_graph(func, crate::simplify::simplify);
     verify: "check every invariant of the IR, and change nothing",
@@ -145,7 +147,8 @@ pub fn pipeline(opt: OptLevel) -> Vec<Step> {
                 steps.push(Step::Once(named("block_attention")));
             }
             // No simplification between layout and folding: it would absorb the transposes again.
-            steps.extend(["layout", "control", "const_fold", "dce"].map(named).map(Step::Once));
+            let layout = ["layout", "control", "const_fold", "panels", "const_fold", "dce"];
+            steps.extend(layout.map(named).map(Step::Once));
         }
     }
     if opt.fuse && opt.level > 0 {

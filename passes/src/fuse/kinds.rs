@@ -35,7 +35,7 @@ pub(super) fn is_contracted_view(op: &Op) -> bool {
 ///   need not be trailing.
 /// - *contraction*: one `dot_general` or `convolution`, whose operands are parameters of the region (or literals), or
 ///   views of them. What depends on it is elementwise, of its shape, or of one in which neighboring dimensions are joined
-///   to one (panels of columns, say: see [`layout`](mod@crate::layout)), or the reshape that does that; what does not is
+///   to one (panels of columns, say: see [`panels`](mod@crate::panels)), or the reshape that does that; what does not is
 ///   an arbitrary expression. All results have such a shape.
 /// - *horizontal*: [groups](groups) that share no node, each a legal pointwise or row region.
 ///

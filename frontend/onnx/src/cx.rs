@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use nnc_frontend::Tensor;
-use nnc_ir::TensorData;
+use nnc_ir::{DType, TensorData};
 
 use crate::bound::{Bound, is_bounded};
 use crate::data::Stored;
@@ -341,6 +341,37 @@ impl<'a> Cx<'a> {
             Some(Stored::Numbers { data, .. }) => Ok(Some(data)),
             Some(Stored::Strings { .. }) => Err(self.unsupported(format!("attribute `{name}` is a tensor of strings"))),
         }
+    }
+
+    /// The element type that integer attribute `name` is the number of, where it is given and not 0.
+    pub(crate) fn elem_attribute(&self, name: &str) -> Result<Option<ElemType>, Fault> {
+        let number = self.int_or(name, 0)?;
+        if number == 0 {
+            return Ok(None);
+        }
+        let elem = i32::try_from(number).ok().and_then(ElemType::from_number);
+        let wrong = || self.invalid(format!("attribute `{name}` is {number}, expected the number of an element type"));
+        elem.map(Some).ok_or_else(wrong)
+    }
+
+    /// The element type of attribute `name`, or `default`, and the IR type that carries it.
+    pub(crate) fn elem_or(&self, name: &str, default: ElemType) -> Result<(ElemType, DType), Fault> {
+        let elem = self.elem_attribute(name)?.unwrap_or(default);
+        Ok((elem, self.carrier(elem)?))
+    }
+
+    /// The element type of attribute `name`, or `default`: one that the IR has itself.
+    pub(crate) fn dtype_or(&self, name: &str, default: DType) -> Result<DType, Fault> {
+        match self.elem_attribute(name)? {
+            None => Ok(default),
+            Some(elem) if elem.is_exact() => self.carrier(elem),
+            Some(elem) => Err(self.unsupported(format!("attribute `{name}` is {elem}"))),
+        }
+    }
+
+    /// The IR type that carries `elem`.
+    pub(crate) fn carrier(&self, elem: ElemType) -> Result<DType, Fault> {
+        elem.carrier().ok_or_else(|| self.unsupported(format!("element type {elem}, which nnc does not have")))
     }
 
     /// Graph attribute `name`, which must be given.

@@ -12,12 +12,12 @@ use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::data::{Stored, TensorReader};
+use crate::data::TensorReader;
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
 use crate::functions::{Functions, Opsets};
 use crate::ops::Domain;
-use crate::proto::{GraphProto, ModelProto, TensorProto, ValueInfoProto, tensor_shape_proto};
+use crate::proto::{GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto};
 use crate::survey;
 use crate::value::Value;
 use crate::walk::{Walker, Weights};
@@ -133,12 +133,17 @@ fn import_shared(
     options: &Options,
 ) -> Result<Imported, ImportError> {
     let file: Arc<str> = Arc::from(name);
-    // Tensors are slices of the file until they are read: nothing is copied twice.
-    let model = ModelProto::decode(bytes).map_err(|error| {
+    let model = decode(bytes, &file)?;
+    import_model(&model, &TensorReader::new(base, path), &file, options, &Weights::default())
+}
+
+/// The model in a file's content; `file` is what messages call it. Tensors are slices of the content until they are
+/// read: nothing is copied twice.
+pub(crate) fn decode(bytes: Bytes, file: &Arc<str>) -> Result<ModelProto, ImportError> {
+    ModelProto::decode(bytes).map_err(|error| {
         let message = format!("the file is no ONNX model: {error}");
         ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message))
-    })?;
-    import_model(&model, &TensorReader::new(base, path), &file, options, &Weights::default())
+    })
 }
 
 /// Imports a model; its weights are those of `weights`, to which new ones are added.
@@ -205,18 +210,6 @@ pub(crate) fn import_model(
             let (diagnostics, open) = (error.diagnostics, declared.open);
             Err(ImportError { diagnostics, needs, symbolic, open, ..ImportError::default() })
         }
-    }
-}
-
-/// Reads a tensor from a file of its own (`TensorProto`), as test data are stored: its name, element type and elements.
-///
-/// # Errors
-/// What is wrong with the bytes.
-pub fn read_tensor(bytes: &[u8]) -> Result<(String, ElemType, TensorData), String> {
-    let proto = TensorProto::decode(bytes).map_err(|error| format!("the file is no ONNX tensor: {error}"))?;
-    match TensorReader::new(None, None).read(&proto)? {
-        Stored::Numbers { elem, data } => Ok((proto.name().to_string(), elem, data)),
-        Stored::Strings { .. } => Err("a tensor of strings".to_string()),
     }
 }
 

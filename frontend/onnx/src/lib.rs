@@ -55,6 +55,6 @@ pub use bound::crop;
 pub use elem::ElemType;
 pub use export::{ExportOptions, Exported, export, export_bytes};
 pub use fault::{ImportError, Unsupported};
-pub use import::{Imported, Options, Port, PortBound, import, import_bytes, read_tensor};
+pub use import::{Imported, Options, Port, PortBound, import, import_bytes};
 pub use module::OnnxModule;
 pub use ops::{Domain, NEWEST_OPSET, operators};

@@ -12,14 +12,13 @@ use nnc_frontend::trace::{Trace, trace};
 use nnc_frontend::{Parameter, Tensor, tensor};
 use nnc_ir::interp::eval_func;
 use nnc_ir::{Bindings, Diagnostic, Location, ParamKind, TensorData};
-use prost::Message;
 use prost::bytes::Bytes;
 
 use crate::data::{Stored, TensorReader};
 use crate::export::{ExportOptions, write_model};
 use crate::fault::ImportError;
 use crate::functions::{Functions, Opsets};
-use crate::import::{Imported, Options, file_name, import_model, read_file};
+use crate::import::{Imported, Options, decode, file_name, import_model, read_file};
 use crate::proto::{GraphProto, ModelProto, SparseTensorProto, TensorProto};
 use crate::value::Value;
 use crate::walk::{Walker, Weights};
@@ -64,10 +63,7 @@ impl OnnxModule {
         let path = path.as_ref();
         let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let file: Arc<str> = file_name(path).into();
-        let model = ModelProto::decode(read_file(path)?).map_err(|error| {
-            let message = format!("the file is no ONNX model: {error}");
-            ImportError::one(Diagnostic::new(Location::at(file.clone(), 0, 0), message))
-        })?;
+        let model = decode(read_file(path)?, &file)?;
         let reader = TensorReader::new(Some(&base), Some(path));
         let weights = Weights::default();
         let imported = import_model(&model, &reader, &file, &Options::default(), &weights)?;

@@ -13,7 +13,6 @@ use nnc_ir::ops::IotaAttrs;
 use nnc_ir::{Constant, DType, Dim, Op, Scalar, TensorType};
 
 use crate::cx::Cx;
-use crate::elem::ElemType;
 use crate::fault::Fault;
 use crate::value::Value;
 
@@ -91,7 +90,6 @@ pub(crate) const fn op(name: &'static str, opsets: RangeFrom<i64>, import: Impor
 }
 
 /// An operator of `ai.onnx` in some operator sets.
-#[allow(dead_code, reason = "families come one by one")]
 pub(crate) const fn op_range(name: &'static str, opsets: RangeInclusive<i64>, import: Import) -> Entry {
     Entry { domain: Domain::Onnx, name, opsets, import }
 }
@@ -102,9 +100,17 @@ pub(crate) fn one(tensor: Tensor) -> Outcome {
 }
 
 /// Several outputs.
-#[allow(dead_code, reason = "families come one by one")]
 pub(crate) fn many(tensors: impl IntoIterator<Item = Tensor>) -> Outcome {
     Ok(tensors.into_iter().map(Value::from).collect())
+}
+
+/// Half precision as `f32`, in which it is computed where a step would round visibly.
+#[track_caller]
+pub(crate) fn wide(x: &Tensor) -> Tensor {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.float(),
+        _ => x.clone(),
+    }
 }
 
 /// Numbers of element type `dtype` that count along dimension `dim`.
@@ -118,15 +124,6 @@ pub(crate) fn iota(dtype: DType, dims: impl Into<Vec<Dim>>, dim: usize) -> Tenso
 pub(crate) fn zeros(dtype: DType, dims: impl Into<Vec<Dim>>) -> Tensor {
     let value = Scalar::from_f64(dtype, 0.0);
     apply(Op::Constant(Constant::Splat { ty: TensorType::new(dtype, dims.into()), value }), &[])
-}
-
-/// The IR type of an element type that an attribute gives by number; only types that the IR has itself.
-pub(crate) fn elem_dtype(cx: &Cx<'_>, number: i64) -> Result<DType, Fault> {
-    let elem = i32::try_from(number).ok().and_then(ElemType::from_number);
-    match elem.filter(|elem| elem.is_exact()).and_then(ElemType::carrier) {
-        Some(dtype) => Ok(dtype),
-        None => Err(cx.unsupported(format!("element type {number}"))),
-    }
 }
 
 mod activation;

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use nnc_ir::{Diagnostic, Location};
-use prost::Message;
 
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
 use crate::functions::{Functions, Opsets, normal_domain};
-use crate::proto::{
-    GraphProto, ModelProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto,
-};
+use crate::import::{decode, read_file};
+use crate::proto::{GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
 use crate::survey;
 
 /// What a file holds.
@@ -49,13 +48,11 @@ pub struct Summary {
 /// # Errors
 /// The file cannot be read or is no ONNX model.
 pub fn summarize(path: &Path) -> Result<Summary, ImportError> {
-    let fault =
-        |message: String| ImportError::one(Diagnostic::new(Location::at(path.display().to_string(), 0, 0), message));
-    let bytes = std::fs::read(path).map_err(|error| fault(format!("cannot read the file: {error}")))?;
-    let model = ModelProto::decode(bytes.as_slice());
-    let model = model.map_err(|error| fault(format!("the file is no ONNX model: {error}")))?;
+    let file: Arc<str> = path.display().to_string().into();
+    let model = decode(read_file(path)?, &file)?;
     let Some(graph) = &model.graph else {
-        return Err(fault("the file is no ONNX model: it has no graph".to_string()));
+        let message = "the file is no ONNX model: it has no graph";
+        return Err(ImportError::one(Diagnostic::new(Location::at(file, 0, 0), message)));
     };
     // Whatever else is wrong with the functions, the model can be looked at.
     let functions = Functions::of(&model).unwrap_or_default();

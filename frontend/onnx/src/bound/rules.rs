@@ -154,7 +154,7 @@ fn reshape(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome
     let bound = only_first(cx, bounds)?;
     let before = cx.input(0)?.shape();
     // An extent that is written as a number would not follow the count.
-    let written = if cx.op_type() == "Reshape" && cx.has(1) { Some(cx.known_ints(1)?) } else { cx.ints("shape")? };
+    let written = if cx.op_type() == "Reshape" { Some(cx.known_ints(1)?) } else { None };
     let outputs = import(cx)?;
     let after = match outputs.first() {
         Some(Value::Tensor(value)) => cx.walker.tensor(value).shape(),
@@ -204,10 +204,8 @@ fn slice(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
 /// Along another axis all have the same slices; along this one what counts comes together.
 fn concat(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
     let Some(first) = bounds.iter().flatten().next().cloned() else { return import(cx) };
-    let axis = match cx.int("axis")? {
-        Some(axis) => cx.axis(axis, rank(cx, 0)?)?,
-        None => 1,
-    };
+    let Some(axis) = cx.int("axis")? else { return import(cx) };
+    let axis = cx.axis(axis, rank(cx, 0)?)?;
     if axis != first.axis {
         let same = |bound: &Option<Bound>| {
             bound.as_ref().is_some_and(|bound| bound.axis == first.axis && bound.same_count(&first))

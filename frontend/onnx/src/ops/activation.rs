@@ -8,7 +8,7 @@ use nnc_frontend::functional;
 use nnc_frontend::tensor::where_;
 use nnc_ir::{DType, Dim};
 
-use super::{Entry, Outcome, one, op, op_range};
+use super::{Entry, Outcome, one, op, op_range, wide};
 use crate::cx::Cx;
 
 pub(super) const OPS: &[Entry] = &[
@@ -40,10 +40,7 @@ pub(super) const OPS: &[Entry] = &[
 /// `function` of the one input, in `f32` if that is in half precision.
 fn in_f32(cx: &Cx<'_>, function: impl FnOnce(&Tensor) -> Tensor) -> Outcome {
     let x = cx.input(0)?;
-    one(match x.dtype() {
-        dtype @ (DType::F16 | DType::BF16) => function(&x.float()).to_dtype(dtype),
-        _ => function(&x),
-    })
+    one(function(&wide(&x)).to_dtype(x.dtype()))
 }
 
 fn celu(cx: &mut Cx<'_>) -> Outcome {

@@ -9,7 +9,7 @@ use nnc_frontend::tensor::{apply, where_};
 use nnc_ir::ops::SliceAttrs;
 use nnc_ir::{DType, Dim, Op};
 
-use super::{Cx, Domain, Entry, Fault, Outcome, elem_dtype, iota, many, one, op};
+use super::{Cx, Domain, Entry, Fault, Outcome, iota, many, one, op};
 
 pub(super) const OPS: &[Entry] =
     &[op("Attention", 23.., attention), op("FlexAttention", 1.., flex_attention).in_domain(Domain::Preview)];
@@ -40,10 +40,7 @@ fn attention(cx: &mut Cx<'_>) -> Outcome {
     let capped = if cap > 0.0 { (&raw / cap).tanh() * cap } else { raw.clone() };
     let mask = Mask::of(cx, &q, &k, n_past, n_valid.as_ref())?;
     let masked = mask.apply(&capped);
-    let precision = match cx.int("softmax_precision")? {
-        Some(number) => elem_dtype(cx, number)?,
-        None => dtype,
-    };
+    let precision = cx.dtype_or("softmax_precision", dtype)?;
     let weights = softmax(&masked.to_dtype(precision), mask.may_forbid_all()).to_dtype(dtype);
     let output = group.unfold(&group.fold(&weights).matmul(v.to_dtype(dtype)));
     let output = if is_packed { output.permute([0, 2, 1, 3]).flatten(2, 3) } else { output };
@@ -66,11 +63,7 @@ fn flex_attention(cx: &mut Cx<'_>) -> Outcome {
         }
     }
     let dtype = v.dtype();
-    let precision = match cx.int("softmax_precision")? {
-        Some(number) => elem_dtype(cx, number)?,
-        None if q.dtype() == DType::F64 => DType::F64,
-        None => DType::F32,
-    };
+    let precision = cx.dtype_or("softmax_precision", if q.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
     let group = Group::of(cx, &q, &k)?;
     let scores = scores(cx, &group, &q, &k)?.to_dtype(precision);
     let scores = modified(cx, "score_mod", scores)?;

@@ -19,23 +19,8 @@ use crate::value::{StringTensor, Value};
 pub(super) const OPS: &[Entry] =
     &[op("Cast", 6.., cast), op("CastLike", 15.., cast_like), op("BitCast", 26.., bit_cast)];
 
-/// The element type that integer attribute `name` is the number of; `None` if it is missing or 0.
-pub(super) fn elem_attribute(cx: &Cx<'_>, name: &str) -> Result<Option<ElemType>, Fault> {
-    let number = cx.int_or(name, 0)?;
-    if number == 0 {
-        return Ok(None);
-    }
-    let elem = i32::try_from(number).ok().and_then(ElemType::from_number);
-    elem.map(Some).ok_or_else(|| cx.invalid(format!("`{name}` is {number}, which is no element type")))
-}
-
-/// The IR type that carries `elem`.
-pub(super) fn carrier(cx: &Cx<'_>, elem: ElemType) -> Result<DType, Fault> {
-    elem.carrier().ok_or_else(|| cx.unsupported(format!("element type {elem}, which nnc does not have")))
-}
-
 fn cast(cx: &mut Cx<'_>) -> Outcome {
-    let to = elem_attribute(cx, "to")?.ok_or_else(|| cx.invalid("the attribute `to` is missing"))?;
+    let to = cx.elem_attribute("to")?.ok_or_else(|| cx.invalid("the attribute `to` is missing"))?;
     convert_input(cx, to)
 }
 
@@ -89,7 +74,7 @@ pub(super) fn convert(cx: &Cx<'_>, x: &Tensor, to: ElemType, rounding: Rounding)
     if let Some(integer) = SmallInt::of(to) {
         return Ok(integer.wrap(x));
     }
-    let dtype = carrier(cx, to)?;
+    let dtype = cx.carrier(to)?;
     let Some(format) = Format::of(to) else { return Ok(x.to_dtype(dtype)) };
     // From `f64` directly: rounding to `f32` first could decide a tie.
     let x = if x.dtype() == DType::F64 { x.clone() } else { x.to_dtype(DType::F32) };
@@ -101,7 +86,7 @@ pub(super) fn convert(cx: &Cx<'_>, x: &Tensor, to: ElemType, rounding: Rounding)
 
 /// Numbers written in plain or scientific notation; `INF` and `NaN` in any case.
 fn from_strings(cx: &Cx<'_>, strings: &StringTensor, to: ElemType, rounding: Rounding) -> Result<Value, Fault> {
-    let dtype = carrier(cx, to)?;
+    let dtype = cx.carrier(to)?;
     let number = |bytes: &Vec<u8>| {
         let text = String::from_utf8_lossy(bytes);
         let digits = text.trim();
@@ -145,16 +130,16 @@ fn width(elem: ElemType) -> Option<usize> {
 }
 
 fn bit_cast(cx: &mut Cx<'_>) -> Outcome {
-    let to = elem_attribute(cx, "to")?.ok_or_else(|| cx.invalid("the attribute `to` is missing"))?;
+    let to = cx.elem_attribute("to")?.ok_or_else(|| cx.invalid("the attribute `to` is missing"))?;
     let (from, x) = (cx.elem(0)?, cx.input(0)?);
-    carrier(cx, to)?;
+    cx.carrier(to)?;
     if width(from) != width(to) {
         return Err(cx.invalid(format!("`to` is {to} for a tensor of {from}, expected a type of as many bits")));
     }
     let result = if from == to {
         x
     } else if width(to) > Some(8) {
-        apply(Op::BitcastConvert(carrier(cx, to)?), &[&x])
+        apply(Op::BitcastConvert(cx.carrier(to)?), &[&x])
     } else {
         of_codes(&codes(&x, from), to)
     };

@@ -8,7 +8,7 @@ use nnc_frontend::tensor::{Reduced, where_};
 use nnc_ir::{DType, Dim};
 
 use super::attention::{Group, heads, positions, softmax};
-use super::{Cx, Domain, Entry, Fault, Outcome, iota, many, one, op, rotary, zeros};
+use super::{Cx, Domain, Entry, Fault, Outcome, iota, many, one, op, rotary, wide, zeros};
 
 pub(super) const OPS: &[Entry] = &[
     op("Attention", 1.., attention).in_domain(Domain::Microsoft),
@@ -67,7 +67,7 @@ fn fused_matmul(cx: &mut Cx<'_>) -> Outcome {
 /// in `f32`.
 #[track_caller]
 fn normalize(x: &Tensor, epsilon: f64) -> (Tensor, Tensor, Tensor) {
-    let wide = widened(x);
+    let wide = wide(x);
     let mean = wide.mean(Reduced::keep(-1));
     let centered = &wide - &mean;
     let inverse = (centered.square().mean(Reduced::keep(-1)) + epsilon).rsqrt();
@@ -77,14 +77,9 @@ fn normalize(x: &Tensor, epsilon: f64) -> (Tensor, Tensor, Tensor) {
 /// [`normalize`] without a mean.
 #[track_caller]
 fn normalize_simply(x: &Tensor, epsilon: f64) -> (Tensor, Tensor) {
-    let wide = widened(x);
+    let wide = wide(x);
     let inverse = (wide.square().mean(Reduced::keep(-1)) + epsilon).rsqrt();
     ((wide * &inverse).to_dtype(x.dtype()), inverse)
-}
-
-#[track_caller]
-fn widened(x: &Tensor) -> Tensor {
-    if x.dtype() == DType::F64 { x.clone() } else { x.to_dtype(DType::F32) }
 }
 
 fn simplified_layer_norm(cx: &mut Cx<'_>) -> Outcome {
@@ -192,6 +187,15 @@ fn padding(cx: &Cx<'_>, mask: &Tensor, n_keys: &Dim, like: &Tensor) -> Result<Te
     Ok(where_(&counts, 0.0, filter).to_dtype(like.dtype()))
 }
 
+/// What is added to the scores: for what input `mask` leaves out, and input 5.
+fn scores_bias(cx: &Cx<'_>, mask: usize, n_keys: &Dim, q: &Tensor) -> Result<Option<Tensor>, Fault> {
+    let mask = cx.optional(mask)?.map(|mask| padding(cx, &mask, n_keys, q)).transpose()?;
+    Ok(match (mask, cx.optional(5)?) {
+        (Some(mask), Some(given)) => Some(mask + given),
+        (mask, given) => mask.or(given),
+    })
+}
+
 /// What attention over `[N, heads, length, features]` is asked for beyond its operands.
 struct Request {
     bias: Option<Tensor>,
@@ -249,13 +253,7 @@ fn attention(cx: &mut Cx<'_>) -> Outcome {
         k = Tensor::cat(&[past.select(0, 0), k], 2);
         v = Tensor::cat(&[past.select(0, 1), v], 2);
     }
-    let mut bias = cx.optional(3)?.map(|mask| padding(cx, &mask, &k.size(2), &q)).transpose()?;
-    if let Some(given) = cx.optional(5)? {
-        bias = Some(match bias {
-            Some(bias) => bias + given,
-            None => given,
-        });
-    }
+    let bias = scores_bias(cx, 3, &k.size(2), &q)?;
     let unidirectional = cx.flag("unidirectional", false)?;
     let output = attend(cx, &q, &k, &v, Request { bias, unidirectional, n_past })?;
     // Keys and values of different sizes have no present in common.
@@ -287,13 +285,7 @@ fn multi_head_attention(cx: &mut Cx<'_>) -> Outcome {
         k = Tensor::cat(&[past_key, k], 2);
         v = Tensor::cat(&[past_value, v], 2);
     }
-    let mut bias = cx.optional(4)?.map(|mask| padding(cx, &mask, &k.size(2), &q)).transpose()?;
-    if let Some(given) = cx.optional(5)? {
-        bias = Some(match bias {
-            Some(bias) => bias + given,
-            None => given,
-        });
-    }
+    let bias = scores_bias(cx, 4, &k.size(2), &q)?;
     let unidirectional = cx.flag("unidirectional", false)?;
     let output = attend(cx, &q, &k, &v, Request { bias, unidirectional, n_past })?;
     many([output, k, v])

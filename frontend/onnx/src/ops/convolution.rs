@@ -6,10 +6,10 @@ use nnc_frontend::Tensor;
 use nnc_frontend::functional::{BlockDim, Deformable, deform_conv, fold_nd};
 use nnc_frontend::tensor::{ToTensor, apply};
 use nnc_ir::ops::ConvolutionAttrs;
-use nnc_ir::{DType, Dim, Op};
+use nnc_ir::{Dim, Op};
 
 use super::window::{AutoPad, FARTHEST, Window, along_channels, counts, known_space, pads, space};
-use super::{Entry, Outcome, many, one, op};
+use super::{Entry, Outcome, many, one, op, wide};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -40,16 +40,21 @@ fn with_bias(y: Tensor, bias: Option<Tensor>) -> Tensor {
     }
 }
 
-fn conv(cx: &mut Cx<'_>) -> Outcome {
-    let (x, weight, bias) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?);
-    let window = Window::of_weight(cx, &weight)?;
-    let attrs = ConvolutionAttrs {
-        padding: window.padding(cx, &space(cx, &x)?)?,
+/// How a node convolves `x` with `weight`.
+pub(super) fn attributes(cx: &Cx<'_>, x: &Tensor, weight: &Tensor) -> Result<ConvolutionAttrs, Fault> {
+    let window = Window::of_weight(cx, weight)?;
+    Ok(ConvolutionAttrs {
+        padding: window.padding(cx, &space(cx, x)?)?,
         lhs_dilation: vec![1; window.kernel.len()],
         stride: window.stride,
         rhs_dilation: window.dilation,
         groups: groups(cx, "group")?,
-    };
+    })
+}
+
+fn conv(cx: &mut Cx<'_>) -> Outcome {
+    let (x, weight, bias) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?);
+    let attrs = attributes(cx, &x, &weight)?;
     one(with_bias(apply(Op::Convolution(attrs), &[&x, &weight]), bias))
 }
 
@@ -163,10 +168,7 @@ fn causal_conv(cx: &mut Cx<'_>) -> Outcome {
     let y = with_bias(apply(Op::Convolution(attrs), &[&whole, &weight]), bias);
     let y = match cx.string_or("activation", "none")?.as_str() {
         "none" => y,
-        "silu" | "swish" => match y.dtype() {
-            dtype @ (DType::F16 | DType::BF16) => y.float().silu().to_dtype(dtype),
-            _ => y.silu(),
-        },
+        "silu" | "swish" => wide(&y).silu().to_dtype(y.dtype()),
         other => return Err(cx.invalid(format!("`activation` is `{other}`, expected none, silu or swish"))),
     };
     let state = match n_past {

@@ -3,7 +3,7 @@
 use std::f64::consts::{PI, TAU};
 
 use nnc_frontend::Tensor;
-use nnc_ir::{DType, Dim, Shape, TensorData};
+use nnc_ir::{Dim, Shape, TensorData};
 
 use super::{Entry, Outcome, one, op};
 use crate::cx::Cx;
@@ -34,20 +34,6 @@ pub(super) fn shape(cx: &Cx<'_>, index: usize) -> Result<Shape, Fault> {
     dims.map(Shape).ok_or_else(|| cx.invalid(format!("input {index} has {}, expected extents", negative())))
 }
 
-/// The element type that attribute `name` asks for, and the IR type that carries it.
-pub(super) fn elem_attribute(cx: &Cx<'_>, name: &str, default: ElemType) -> Result<(ElemType, DType), Fault> {
-    let elem = match cx.int(name)? {
-        None => default,
-        Some(number) => i32::try_from(number).ok().and_then(ElemType::from_number).ok_or_else(|| {
-            cx.invalid(format!("attribute `{name}` is {number}, expected the number of an element type"))
-        })?,
-    };
-    match elem.carrier() {
-        Some(dtype) => Ok((elem, dtype)),
-        None => Err(cx.unsupported(format!("element type {elem}, which attribute `{name}` asks for"))),
-    }
-}
-
 /// One element, `f32` 0 by default, as often as asked for.
 fn constant_of_shape(cx: &mut Cx<'_>) -> Outcome {
     let shape = shape(cx, 0)?;
@@ -70,7 +56,7 @@ fn eye_like(cx: &mut Cx<'_>) -> Outcome {
     if like.rank() != 2 {
         return Err(cx.invalid(format!("input 0 is {}, expected a matrix", like.ty())));
     }
-    let (elem, dtype) = elem_attribute(cx, "dtype", cx.elem(0)?)?;
+    let (elem, dtype) = cx.elem_or("dtype", cx.elem(0)?)?;
     let rows = Tensor::arange(like.size(0)).unsqueeze(1) + cx.int_or("k", 0)?;
     let eye = rows.eq(Tensor::arange(like.size(1)).unsqueeze(0));
     Ok(vec![Value::with_elem(eye.to_dtype(dtype), elem)])
@@ -83,7 +69,7 @@ fn window(cx: &Cx<'_>, value: fn(f64, f64) -> f64) -> Outcome {
         return Err(cx.invalid(format!("the length is {length}, expected at least 0")));
     };
     let length = cx.table("the window", length)?;
-    let (elem, dtype) = elem_attribute(cx, "output_datatype", ElemType::Float)?;
+    let (elem, dtype) = cx.elem_or("output_datatype", ElemType::Float)?;
     let period = if cx.flag("periodic", true)? { length } else { length.saturating_sub(1) };
     // The symmetric window of one element is its peak.
     let at = |idx: usize| if period == 0 { 1.0 } else { value(idx as f64, period as f64) };

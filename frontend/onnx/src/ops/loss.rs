@@ -4,7 +4,7 @@ use nnc_frontend::Tensor;
 use nnc_frontend::nn::{NLLLoss, Reduction};
 use nnc_ir::DType;
 
-use super::{Entry, Outcome, many, one, op};
+use super::{Entry, Outcome, many, one, op, wide};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -29,11 +29,6 @@ fn loss(cx: &Cx<'_>, log_probabilities: &Tensor) -> Result<Tensor, Fault> {
         loss = loss.weight(weight.to_dtype(log_probabilities.dtype()));
     }
     Ok(loss.forward(log_probabilities, &target))
-}
-
-/// Half precision as `f32`.
-fn wide(x: &Tensor) -> Tensor {
-    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.float() } else { x.clone() }
 }
 
 fn negative_log_likelihood(cx: &mut Cx<'_>) -> Outcome {

@@ -9,7 +9,7 @@ use nnc_ir::ops::{ReduceKind, ReduceWindowAttrs};
 use nnc_ir::{DType, Dim, Op};
 
 use super::window::along_channels;
-use super::{Entry, Outcome, many, one, op, op_range};
+use super::{Entry, Outcome, many, one, op, op_range, wide};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -27,14 +27,6 @@ pub(super) const OPS: &[Entry] = &[
     op("LRN", 1.., local_response_norm),
     op("MeanVarianceNormalization", 9.., mean_variance_norm),
 ];
-
-/// Half precision as `f32`.
-fn wide(x: &Tensor) -> Tensor {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => x.float(),
-        _ => x.clone(),
-    }
-}
 
 /// Mean, differences from it, and variance over some dimensions, which stay with extent 1.
 struct Moments {

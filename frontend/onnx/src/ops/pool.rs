@@ -4,10 +4,10 @@
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::{Reduced, apply, where_};
 use nnc_ir::ops::{ReduceKind, ReduceWindowAttrs};
-use nnc_ir::{DType, Dim, Op, Shape};
+use nnc_ir::{Dim, Op, Shape};
 
 use super::window::{AutoPad, Window, known_space, space};
-use super::{Entry, Outcome, many, one, op};
+use super::{Entry, Outcome, many, one, op, wide};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -89,14 +89,6 @@ fn beyond(cx: &Cx<'_>, window: &Window, dim: usize, extent: &Dim, (low, high): (
         last -= stride;
     }
     Ok((last + spread - padded).max(0))
-}
-
-/// Half precision as `f32`.
-fn wide(x: &Tensor) -> Tensor {
-    match x.dtype() {
-        DType::F16 | DType::BF16 => x.float(),
-        _ => x.clone(),
-    }
 }
 
 fn average_pool(cx: &mut Cx<'_>) -> Outcome {

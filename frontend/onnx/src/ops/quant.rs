@@ -6,13 +6,11 @@
 
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
-use nnc_ir::ops::ConvolutionAttrs;
 use nnc_ir::{DType, Dim, Shape};
 
-use super::cast::{Rounding, carrier, convert, elem_attribute};
+use super::cast::{Rounding, convert};
 use super::integers::Integers;
-use super::window::{Window, space};
-use super::{Domain, Entry, Outcome, many, one, op};
+use super::{Domain, Entry, Outcome, convolution, many, one, op};
 use crate::cx::Cx;
 use crate::elem::ElemType;
 use crate::fault::Fault;
@@ -137,7 +135,7 @@ fn quantized(
         Some(zero_point) => rounded + zero_point.to_dtype(DType::I32),
         None => rounded,
     };
-    Ok(moved.maximum(least).minimum(largest).to_dtype(carrier(cx, to)?))
+    Ok(moved.maximum(least).minimum(largest).to_dtype(cx.carrier(to)?))
 }
 
 /// What an unsaturated rounding needs no attributes for.
@@ -158,14 +156,14 @@ fn quantize_linear(cx: &mut Cx<'_>) -> Outcome {
     let blocks = Blocks::of_attributes(cx, &x)?;
     let scale = blocks.spread(cx, 1, &x)?;
     let zero_point = cx.has(2).then(|| blocks.spread(cx, 2, &x)).transpose()?;
-    let to = match (elem_attribute(cx, "output_dtype")?, cx.has(2).then(|| cx.elem(2)).transpose()?) {
+    let to = match (cx.elem_attribute("output_dtype")?, cx.has(2).then(|| cx.elem(2)).transpose()?) {
         (Some(stated), Some(given)) if stated != given => {
             return Err(cx.invalid(format!("`output_dtype` is {stated}, but the zero point is {given}")));
         }
         (stated, given) => stated.or(given).unwrap_or(ElemType::Uint8),
     };
-    let precision = match elem_attribute(cx, "precision")? {
-        Some(elem) => carrier(cx, elem)?,
+    let precision = match cx.elem_attribute("precision")? {
+        Some(elem) => cx.carrier(elem)?,
         None => scale.dtype(),
     };
     let scaled = x.to_dtype(precision) / scale.to_dtype(precision);
@@ -178,7 +176,7 @@ fn dequantize_linear(cx: &mut Cx<'_>) -> Outcome {
     let blocks = Blocks::of_attributes(cx, &x)?;
     let scale = blocks.spread(cx, 1, &x)?;
     let zero_point = cx.has(2).then(|| blocks.spread(cx, 2, &x)).transpose()?;
-    let to = match elem_attribute(cx, "output_dtype")? {
+    let to = match cx.elem_attribute("output_dtype")? {
         Some(elem) => elem,
         None if cx.elem(1)? == ElemType::Float8E8M0 => {
             return Err(cx.invalid("the scale is float8e8m0, expected the attribute `output_dtype`"));
@@ -252,15 +250,7 @@ fn of_channels(value: Tensor, rank: usize, batch: bool) -> Tensor {
 /// The convolution of input 0 and input `weight`, whose zero points are the inputs at `zero_points`, as `i32`.
 fn integer_convolution(cx: &Cx<'_>, weight: usize, zero_points: [usize; 2]) -> Result<Tensor, Fault> {
     let (x, w) = (cx.input(0)?, cx.input(weight)?);
-    let window = Window::of_weight(cx, &w)?;
-    let groups = cx.int_or("group", 1)?;
-    let attrs = ConvolutionAttrs {
-        padding: window.padding(cx, &space(cx, &x)?)?,
-        lhs_dilation: vec![1; window.kernel.len()],
-        stride: window.stride,
-        rhs_dilation: window.dilation,
-        groups: usize::try_from(groups).map_err(|_| cx.invalid(format!("`group` is {groups}, expected at least 1")))?,
-    };
+    let attrs = convolution::attributes(cx, &x, &w)?;
     let [of_x, of_w] = zero_points;
     let of_x = cx.optional(of_x)?.map(|value| value.reshape(Shape::scalar()));
     let of_w = cx.optional(of_w)?.map(|value| of_channels(value, w.rank(), false));

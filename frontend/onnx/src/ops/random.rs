@@ -8,7 +8,6 @@ use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
 use nnc_ir::{DType, Shape, TensorData};
 
-use super::generate::elem_attribute;
 use super::{Entry, Outcome, op, op_range};
 use crate::cx::Cx;
 use crate::elem::ElemType;
@@ -48,14 +47,14 @@ fn shape_attribute(cx: &Cx<'_>) -> Result<Shape, Fault> {
 }
 
 fn normal(cx: &Cx<'_>, shape: &Shape, default: ElemType) -> Outcome {
-    let (elem, dtype) = elem_attribute(cx, "dtype", default)?;
+    let (elem, dtype) = cx.elem_or("dtype", default)?;
     let (mean, scale) = (cx.float_or("mean", 0.0)?, cx.float_or("scale", 1.0)?);
     let drawn = Tensor::randn(shape) * scale + mean;
     Ok(vec![Value::with_elem(drawn.to_dtype(dtype), elem)])
 }
 
 fn uniform(cx: &Cx<'_>, shape: &Shape, default: ElemType) -> Outcome {
-    let (elem, dtype) = elem_attribute(cx, "dtype", default)?;
+    let (elem, dtype) = cx.elem_or("dtype", default)?;
     let (low, high) = (cx.float_or("low", 0.0)?, cx.float_or("high", 1.0)?);
     let drawn = Tensor::rand(shape) * (high - low) + low;
     Ok(vec![Value::with_elem(drawn.to_dtype(dtype), elem)])
@@ -64,7 +63,7 @@ fn uniform(cx: &Cx<'_>, shape: &Shape, default: ElemType) -> Outcome {
 /// 1 with the probability that the input holds, else 0.
 fn bernoulli(cx: &mut Cx<'_>) -> Outcome {
     let probability = cx.input(0)?;
-    let (elem, dtype) = elem_attribute(cx, "dtype", cx.elem(0)?)?;
+    let (elem, dtype) = cx.elem_or("dtype", cx.elem(0)?)?;
     let drawn = Tensor::rand(probability.shape()).lt(probability.float());
     Ok(vec![Value::with_elem(drawn.to_dtype(dtype), elem)])
 }
@@ -76,7 +75,7 @@ fn multinomial(cx: &mut Cx<'_>) -> Outcome {
     if logits.rank() != 2 {
         return Err(cx.invalid(format!("input 0 is {}, expected [batch, class]", logits.ty())));
     }
-    let (elem, dtype) = elem_attribute(cx, "dtype", ElemType::Int32)?;
+    let (elem, dtype) = cx.elem_or("dtype", ElemType::Int32)?;
     let n_samples = cx.int_or("sample_size", 1)?;
     let Ok(n_samples) = usize::try_from(n_samples) else {
         return Err(cx.invalid(format!("attribute `sample_size` is {n_samples}, expected at least 0")));

@@ -9,13 +9,12 @@ use nnc_ir::ops::{Combiner, ScatterAttrs};
 use nnc_ir::{DType, Dim, Op};
 
 use super::positions::{counting, of_type_of, slice_dims};
-use super::{Entry, Outcome, op, op_range};
+use super::{Entry, Outcome, op};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
 pub(super) const OPS: &[Entry] = &[
-    op_range("Scatter", 9..=10, scatter_elements),
-    op("Scatter", 11.., scatter_elements),
+    op("Scatter", 9.., scatter_elements),
     op("ScatterElements", 11.., scatter_elements),
     op("ScatterND", 11.., scatter_nd),
     op("TensorScatter", 24.., tensor_scatter),

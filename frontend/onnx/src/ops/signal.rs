@@ -11,7 +11,7 @@ use nnc_frontend::Tensor;
 use nnc_frontend::functional::conv1d;
 use nnc_ir::{DType, Dim, TensorData};
 
-use super::{Cx, Entry, Outcome, elem_dtype, one, op};
+use super::{Cx, Entry, Outcome, one, op};
 
 pub(super) const OPS: &[Entry] =
     &[op("DFT", 17.., dft), op("STFT", 17.., stft), op("MelWeightMatrix", 17.., mel_weight_matrix)];
@@ -264,7 +264,7 @@ fn mel_weight_matrix(cx: &mut Cx<'_>) -> Outcome {
     let dft_length = extent(cx, 1, "dft_length")?;
     let sample_rate = extent(cx, 2, "sample_rate")?;
     let (low, high) = (cx.known_float(3)?, cx.known_float(4)?);
-    let dtype = elem_dtype(cx, cx.int_or("output_datatype", 1)?)?;
+    let dtype = cx.dtype_or("output_datatype", DType::F32)?;
     let n_bins = dft_length / 2 + 1;
     cx.table("the result", n_bins.saturating_mul(n_bands))?;
 

@@ -1,9 +1,8 @@
 //! `Softmax`, `LogSoftmax` and `Hardmax`: along one axis, and before operator set 13 along all axes from one on.
 
 use nnc_frontend::Tensor;
-use nnc_ir::DType;
 
-use super::{Entry, Outcome, one, op, op_range};
+use super::{Entry, Outcome, one, op, op_range, wide};
 use crate::cx::Cx;
 use crate::fault::Fault;
 
@@ -23,7 +22,7 @@ type Along = fn(&Tensor, i64) -> Tensor;
 fn input(cx: &Cx<'_>, axis: i64) -> Result<(Tensor, usize), Fault> {
     let x = cx.input(0)?;
     let axis = cx.axis(cx.int_or("axis", axis)?, x.rank())?;
-    Ok((if matches!(x.dtype(), DType::F16 | DType::BF16) { x.float() } else { x }, axis))
+    Ok((wide(&x), axis))
 }
 
 fn along(cx: &mut Cx<'_>, function: Along) -> Outcome {

@@ -391,6 +391,28 @@ fn tables_no_memory_holds() {
     small.input = vec![info("x", FLOAT, &[1 << 40])];
     small.initializer = vec![raw("scales", FLOAT, &[1], &2e-6f32.to_le_bytes())];
     refused_graph(small, "the list of elements");
+
+    let mut theta = graph(vec![node("AffineGrid", &["x", "size"], &["y"])]);
+    theta.input = vec![info("x", FLOAT, &[1, 2, 3])];
+    theta.initializer = vec![ints("size", &[1, 1, 1 << 20, 1 << 20])];
+    refused_graph(theta, "the grid is a table");
+
+    // Nothing is said against the product; the importer must not list what is multiplied.
+    let mut product = graph(vec![node("MatMulInteger", &["a", "b"], &["y"])]);
+    product.input = vec![info("a", 2, &[1, 1 << 38]), info("b", 2, &[1 << 38, 1])];
+    let _ = run(&model(product).encode_to_vec(), None);
+}
+
+/// As many parts as there are elements, each found in no time.
+#[test]
+fn many_parts() {
+    const N: usize = 20_000;
+    let names: Vec<String> = (0..N).map(|at| format!("v{at}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut parts = graph(vec![node("Split", &["x", "lengths"], &names), node("Identity", &["v0"], &["y"])]);
+    parts.input = vec![info("x", FLOAT, &[N as i64])];
+    parts.initializer = vec![ints("lengths", &[1; N])];
+    run(&model(parts).encode_to_vec(), None).expect("sound");
 }
 
 #[test]

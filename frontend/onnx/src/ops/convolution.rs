@@ -137,6 +137,7 @@ fn deformable(cx: &mut Cx<'_>) -> Outcome {
     let (x, weight, offset) = (cx.input(0)?, cx.input(1)?, cx.input(2)?);
     let (bias, mask) = (cx.optional(3)?, cx.optional(4)?);
     let window = Window::of_weight(cx, &weight)?;
+    cx.table("the list of taps", window.kernel.iter().fold(1usize, |product, &extent| product.saturating_mul(extent)))?;
     let settings = Deformable {
         padding: window.padding(cx, &space(cx, &x)?)?,
         stride: window.stride,
@@ -188,6 +189,13 @@ fn col2im(cx: &mut Cx<'_>) -> Outcome {
     let n_spatial = image.len();
     if block.len() != n_spatial {
         return Err(cx.invalid(format!("the image is {image:?} and the block {block:?}, expected as many extents")));
+    }
+    /// Each is a padding and a sum of its own.
+    const MOST_ELEMENTS: usize = 1 << 12;
+    let n_elements = block.iter().fold(1usize, |product, &extent| product.saturating_mul(extent));
+    if n_elements > MOST_ELEMENTS || image.iter().any(|&extent| extent > FARTHEST as usize) {
+        let most = format!("expected at most {MOST_ELEMENTS} elements in a block and extents up to {FARTHEST}");
+        return Err(cx.unsupported(format!("the image is {image:?} and the block {block:?}, {most}")));
     }
     let stride = counts(cx, "strides", n_spatial)?.unwrap_or_else(|| vec![1; n_spatial]);
     let dilation = counts(cx, "dilations", n_spatial)?.unwrap_or_else(|| vec![1; n_spatial]);

@@ -38,5 +38,7 @@ fn grid(cx: &mut Cx<'_>) -> Outcome {
     let Ok(extents) = extents else {
         return Err(cx.invalid(format!("the size is {size:?}, expected extents")));
     };
+    let n_points = extents.iter().skip(2).fold(1usize, |product, &extent| product.saturating_mul(extent));
+    cx.table("the grid", n_points.saturating_mul(extents.len()))?;
     one(functional::affine_grid(&theta, &extents, cx.flag("align_corners", false)?))
 }

@@ -14,6 +14,9 @@ use nnc_ir::{DType, Dim, Op};
 /// The largest magnitude up to which all integers are values of `f32`.
 const EXACT: f64 = (1 << 24) as f64;
 
+/// Sums over more than this many are left to `i32`: they would be many pieces.
+const DEEPEST: usize = 1 << 16;
+
 /// A tensor of small integers, their zero points taken off.
 pub(super) struct Integers {
     /// The integers, as `f32` if they are of 8 bits and as `i32` otherwise.
@@ -73,6 +76,7 @@ impl Integers {
                 let columns = known.shape[rank - 1];
                 Weights { sums: magnitudes(known.to_f64()), extent: depth, inner: columns }
             }
+            Err(_) if depth > DEEPEST => return exact(),
             Err(_) => Weights { sums: vec![rhs.largest; depth], extent: depth, inner: 1 },
         };
         let Some(length) = weights.piece(EXACT / self.largest) else { return exact() };
@@ -90,10 +94,8 @@ impl Integers {
         let (true, Some([_, channels, taps @ ..])) = (self.is_small(weight), extents.as_deref()) else {
             return exact();
         };
-        /// More channels than any kernel has; nothing is gained by pieces of them.
-        const MOST: usize = 1 << 24;
         let n_taps = taps.iter().fold(1usize, |product, &extent| product.saturating_mul(extent));
-        if *channels > MOST {
+        if *channels > DEEPEST {
             return exact();
         }
         let sums = match weight.values.data() {

@@ -25,7 +25,7 @@ pub(super) const OPS: &[Entry] = &[
 ];
 
 /// The extents of input 0.
-fn extents_of_input(cx: &Cx<'_>) -> Result<Vec<Dim>, Fault> {
+pub(super) fn extents_of_input(cx: &Cx<'_>) -> Result<Vec<Dim>, Fault> {
     match cx.value(0)? {
         Value::Strings(strings) => Ok(Shape::fixed(&strings.shape).0),
         // A weight need not become a parameter to say its shape, nor integers a tensor.

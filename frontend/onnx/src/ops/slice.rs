@@ -6,6 +6,7 @@ use nnc_ir::ops::SliceAttrs;
 use nnc_ir::{Dim, Op};
 
 use super::ints::{moved, moved_all};
+use super::shape::extents_of_input;
 use super::{Entry, Outcome, op, op_range};
 use crate::cx::Cx;
 use crate::fault::Fault;
@@ -160,18 +161,12 @@ fn split(cx: &mut Cx<'_>) -> Outcome {
     if given.is_none() && n != cx.n_outputs() {
         return Err(cx.invalid(format!("`num_outputs` is {n} for {} outputs", cx.n_outputs())));
     }
-    let axis = cx.int_or("axis", 0)?;
-    let mut parts = Vec::with_capacity(n);
+    let extents = extents_of_input(cx)?;
+    let dim = cx.axis(cx.int_or("axis", 0)?, extents.len())?;
     let n = given.as_ref().map_or(n, Vec::len);
-    for part in 0..n {
-        parts.push(moved(cx, 0, |x| {
-            let dim = cx.axis(axis, x.rank())?;
-            let limits = limits(cx, &x.size(dim as i64), given.as_deref(), n)?;
-            let start = part.checked_sub(1).map_or(Dim::from(0), |before| limits[before].clone());
-            Ok(cut(x, dim, &start, &limits[part], 1))
-        })?);
-    }
-    Ok(parts)
+    let limits = limits(cx, &extents[dim], given.as_deref(), n)?;
+    let starts = std::iter::once(Dim::from(0)).chain(limits.iter().cloned());
+    starts.zip(&limits).map(|(start, limit)| moved(cx, 0, |x| Ok(cut(x, dim, &start, limit, 1)))).collect()
 }
 
 /// Where each of `n` parts of a dimension ends.

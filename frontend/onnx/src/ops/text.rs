@@ -47,6 +47,13 @@ fn tf_idf_vectorizer(cx: &mut Cx<'_>) -> Outcome {
         return Err(cx.unsupported(format!("rows of symbolic length ({})", rows.ty())));
     };
 
+    /// Each is comparisons of its own.
+    const MOST_DISTANCES: usize = 1 << 10;
+    let n_distances = most_skipped.saturating_add(1).min(length);
+    if n_distances > MOST_DISTANCES && grams.iter().any(|gram| gram.length > 1) {
+        let most = format!("expected less than {MOST_DISTANCES}");
+        return Err(cx.unsupported(format!("max_skip_count {most_skipped} in rows of {length}, {most}")));
+    }
     let mut counts = counts(&rows, length, &grams, most_skipped, n_columns);
     let weights = cx.floats("weights")?.filter(|weights| !weights.is_empty());
     let mode = cx.string_or("mode", "")?;

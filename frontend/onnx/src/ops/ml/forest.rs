@@ -249,9 +249,14 @@ impl Forest {
         }
     }
 
+    /// The largest number of members that a test has.
+    pub(super) fn most_members(&self) -> usize {
+        self.tests().map(|test| test.members.len()).max().unwrap_or(0)
+    }
+
     /// The members of each node, `[nodes, most]`; what is not a number fills up and is no member.
     fn members(&self, dtype: DType) -> Tensor {
-        let most = self.tests().map(|test| test.members.len()).max().unwrap_or(0);
+        let most = self.most_members();
         let rows = self.nodes.iter().flat_map(|node| {
             let members = match node {
                 Node::Test(test) => test.members.as_slice(),

@@ -19,7 +19,9 @@ pub(in crate::ops) const OPS: &[Entry] = &[
 
 /// The forest, checked against the features.
 fn checked(cx: &Cx<'_>, forest: Forest, x: &Tensor) -> Result<Forest, Fault> {
-    cx.table("the list of leaves", forest.nodes.len().saturating_mul(forest.n_targets))?;
+    let n_nodes = forest.nodes.len();
+    cx.table("the list of leaves", n_nodes.saturating_mul(forest.n_targets))?;
+    cx.table("the list of members", n_nodes.saturating_mul(forest.most_members()))?;
     match forest.check(x.shape()[1].as_const()) {
         Ok(()) => Ok(forest),
         Err(message) => Err(cx.invalid(format!("the trees are not sound: {message}"))),

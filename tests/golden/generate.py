@@ -2,6 +2,7 @@
 
 import torch
 
+import calls
 import functional
 import interchange
 import models
@@ -27,6 +28,7 @@ if __name__ == "__main__":
     torch.use_deterministic_algorithms(True)
     models.generate()
     functional.generate()
+    calls.generate()
     interchange.generate()
     ops.generate()
     optim.generate()

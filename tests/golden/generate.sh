@@ -11,5 +11,5 @@ if ! cmp -s "$requirements" "$venv/installed.txt"; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$requirements"
     cp "$requirements" "$venv/installed.txt"
 fi
-rm -rf tests/golden/models tests/golden/functional tests/golden/interchange tests/golden/ops tests/golden/nn tests/golden/weights tests/golden/optim/*.safetensors
+rm -rf tests/golden/models tests/golden/functional tests/golden/calls tests/golden/interchange tests/golden/ops tests/golden/nn tests/golden/weights tests/golden/optim/*.safetensors
 exec "$venv/bin/python" tests/golden/generate.py

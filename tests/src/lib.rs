@@ -2,6 +2,7 @@
 
 pub mod execute;
 pub mod filetest;
+pub mod finite;
 pub mod golden;
 pub mod layers;
 pub mod random;

@@ -42,8 +42,8 @@ impl Tensor {
         self.permute(order).flatten(-2, -1).slice(-1, start, Some(end), step as usize)
     }
 
-    /// The determinant of each matrix in the last two dimensions: `torch.linalg.det`. By elimination with partial
-    /// pivoting; half precision is computed in `f32`.
+    /// The determinant of each matrix in the last two dimensions: `torch.linalg.det`. By elimination with complete
+    /// pivoting, so that the gradient is right for matrices without an inverse too; half precision is computed in `f32`.
     ///
     /// ```
     /// # use nnc_frontend::prelude::*;
@@ -62,8 +62,9 @@ impl Tensor {
     }
 }
 
-/// What elimination has come to.
-type Elimination = (Tensor, Tensor, Tensor);
+/// What elimination has come to: the matrix, its rows and columns that are still free (`bool[..., N]`), the product of
+/// the pivots so far.
+type Elimination = (Tensor, Tensor, Tensor, Tensor);
 
 #[track_caller]
 fn determinant(x: &Tensor) -> Tensor {
@@ -71,42 +72,43 @@ fn determinant(x: &Tensor) -> Tensor {
     let batch = Shape(ty.shape.0[..ty.rank() - 2].to_vec());
     let rows = Shape(ty.shape.0[..ty.rank() - 1].to_vec());
     let n = &ty.shape[ty.rank() - 1];
-    let row = Tensor::arange(n.clone());
+    let at = Tensor::arange(n.clone());
     let scalar = |dtype| Tensor::scalar(1.0).to_dtype(dtype);
-    let start: Elimination = (x.clone(), scalar(DType::Bool).broadcast_to(rows), scalar(ty.dtype).broadcast_to(batch));
-    let (_, _, det) = match n.as_const() {
-        Some(n) if n <= MAX_UNROLLED => (0..n).fold(start, |state, at| {
-            let column = state.0.select(-1, at as i64);
-            eliminate(state, &column, &row)
-        }),
-        _ => {
-            let eliminated = Scan::new().length(n.clone()).run(start, row.clone(), |state, at| {
-                let column = where_(&row.eq(at), &state.0, 0).sum(-1);
-                (eliminate(state, &column, &row), ())
-            });
-            eliminated.0
-        }
+    let free = scalar(DType::Bool).broadcast_to(rows);
+    let start: Elimination = (x.clone(), free.clone(), free, scalar(ty.dtype).broadcast_to(batch));
+    let (.., det) = match n.as_const() {
+        Some(n) if n <= MAX_UNROLLED => (0..n).fold(start, |state, _| eliminate(state, &at)),
+        _ => Scan::new().length(n.clone()).run(start, (), |state, ()| (eliminate(state, &at), ())).0,
     };
     det
 }
 
-/// Takes the next pivot out of `column` (`[..., N]`): the largest element of the rows that are still free
-/// (`bool[..., N]`; `row` counts them), whose row is then taken away from the others so that the column is 0 in them. `det` is multiplied
-/// by the pivot, and its sign changes with each free row that the pivot's row would have to pass on its way to the top.
+/// Takes the next pivot, the largest element of free rows and columns, whose row is then taken away from the other free
+/// rows so that they are 0 in its column. The product of pivots changes its sign with each free row and column that the
+/// pivot's would have to pass on their way to the front. `at` counts rows and columns.
+///
+/// Pivots are sought in all columns so that one is 0 only where nothing is left: derivatives are then those of the
+/// product, also of a matrix without an inverse.
 #[track_caller]
-fn eliminate((matrix, free, det): Elimination, column: &Tensor, row: &Tensor) -> Elimination {
-    let magnitude = where_(&free, column.abs(), -1.0).detach();
-    let pivot_at = magnitude.argmax(Reduced::keep(-1));
-    let is_pivot = row.eq(&pivot_at);
-    let pivot = where_(&is_pivot, column, 0).sum(-1);
-    let pivot_row = where_(&is_pivot.unsqueeze(-1), &matrix, 0).sum(-2);
-    let n_passed = free.logical_and(row.lt(&pivot_at)).sum(-1);
+fn eliminate((matrix, free_rows, free_columns, det): Elimination, at: &Tensor) -> Elimination {
+    let free = free_rows.unsqueeze(-1).logical_and(free_columns.unsqueeze(-2));
+    let largest = where_(&free, matrix.abs(), -1.0).detach().max(-1);
+    let row_at = largest.argmax(Reduced::keep(-1));
+    let is_row = at.eq(&row_at);
+    let pivot_row = where_(&is_row.unsqueeze(-1), &matrix, 0).sum(-2);
+    let column_at = where_(&free_columns, pivot_row.abs(), -1.0).detach().argmax(Reduced::keep(-1));
+    let is_column = at.eq(&column_at);
+    let column = where_(&is_column.unsqueeze(-2), &matrix, 0).sum(-1);
+    let pivot = where_(&is_column, &pivot_row, 0).sum(-1);
+    let n_passed = |free: &Tensor, pivot_at: &Tensor| free.logical_and(at.lt(pivot_at)).sum(-1);
+    let n_passed = n_passed(&free_rows, &row_at) + n_passed(&free_columns, &column_at);
     let signed = where_(&n_passed.fmod(2).eq(1), -&pivot, &pivot);
 
-    let free = free.logical_and(!&is_pivot);
-    // A column of zeros leaves nothing to take away, and the determinant is 0 from here on.
+    let free_rows = free_rows.logical_and(!&is_row);
+    let free_columns = free_columns.logical_and(!&is_column);
+    // Zeros that are left leave nothing to take away, and the determinant is 0 from here on.
     let divisor = where_(&pivot.eq(0), 1, &pivot).unsqueeze(-1);
-    let factor = where_(&free, column / divisor, 0);
+    let factor = where_(&free_rows, column / divisor, 0);
     let matrix = matrix - factor.unsqueeze(-1) * pivot_row.unsqueeze(-2);
-    (matrix, free, det * signed)
+    (matrix, free_rows, free_columns, det * signed)
 }

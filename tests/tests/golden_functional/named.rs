@@ -1,29 +1,32 @@
-//! The front end's functions against PyTorch: values and gradients of `golden/functional/*.safetensors`.
+//! Functions that are told by their name: `golden/functional/NAME.safetensors`.
 //!
 //! A case's file name says what was called: the function, then its dimension or options, then the reduction.
 
-use std::error::Error;
-
-use libtest_mimic::{Arguments, Failed, Trial};
-
+use libtest_mimic::{Failed, Trial};
 use nnc_frontend::prelude::*;
 use nnc_frontend::tensor::einsum;
-use nnc_ir::interp::eval_func;
-use nnc_ir::{Bindings, Diagnostic};
-use nnc_passes::autodiff::value_and_grad;
-use nnc_tests::golden::{Golden, Scale, close, folder, unit};
+use nnc_tests::golden::{Golden, folder, unit};
 
-const RELATIVE: f64 = 1e-5;
+use crate::compare::compare;
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// One trial a file.
+pub(crate) fn trials() -> Result<Vec<Trial>, std::io::Error> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder().join("functional"))? {
         names.push(entry?.path().file_stem().expect("a listed file has a name").to_string_lossy().into_owned());
     }
     names.sort();
     assert!(names.len() > 80, "the golden functions are missing");
-    let trials = names.into_iter().map(|name| Trial::test(name.clone(), move || check(&name)));
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit()
+    Ok(names.into_iter().map(|name| Trial::test(name.clone(), move || check(&name))).collect())
+}
+
+fn check(name: &str) -> Result<(), Failed> {
+    let golden = Golden::read(&format!("functional/{name}"));
+    let mut inputs = golden.group("in.");
+    // PyTorch's argument order; only `linear` has names that do not sort into it.
+    inputs.sort_by_key(|key, _| ["x", "y", "weight", "bias"].iter().position(|known| known == key));
+    let call = |x: &[Tensor]| call(name, x).unwrap_or_else(|| panic!("this test knows no function `{name}`"));
+    Ok(compare(&inputs, golden.get("ct"), golden.get("out"), &golden.group("grad."), call)?)
 }
 
 /// Calls what `name` says. `arguments` are in PyTorch's order.
@@ -126,45 +129,4 @@ fn call_loss(name: &str, x: &Tensor, y: &Tensor) -> Option<Tensor> {
         return Some(loss.forward(x, y));
     }
     (options == "mse_loss").then(|| MSELoss::new().reduction(reduction).forward(x, y))
-}
-
-fn check(name: &str) -> Result<(), Failed> {
-    let golden = Golden::read(&format!("functional/{name}"));
-    let mut inputs = golden.group("in.");
-    // PyTorch's argument order; only `linear` has names that do not sort into it.
-    inputs.sort_by_key(|key, _| ["x", "y", "weight", "bias"].iter().position(|known| known == key));
-    inputs.insert("ct".into(), golden.get("ct").clone());
-
-    let mut known = true;
-    let module = trace("loss", |t| {
-        let mut tensors: Vec<Tensor> = inputs.iter().map(|(key, data)| t.input(key, data.ty())).collect();
-        let ct = tensors.pop().expect("ct was inserted last");
-        match call(name, &tensors) {
-            Some(out) => {
-                t.output("loss", (&out * &ct).sum(..));
-                t.output("out", out);
-            }
-            None => known = false,
-        }
-    })?;
-    if !known {
-        return Err(format!("`{name}` names no function that this test knows").into());
-    }
-    let func = &module.funcs[0];
-
-    let gradients = golden.group("grad.");
-    let position = |key: &String| func.params.iter().position(|param| param.name == *key);
-    let wrt: Vec<usize> = gradients.keys().filter_map(position).collect();
-    let func = value_and_grad(func, &wrt, 0).map_err(lines)?;
-    let results = eval_func(&func, &module.weights, &inputs, &Bindings::new()).map_err(lines)?;
-    close(golden.get("out"), &results["out"], RELATIVE, Scale::Tensor)?;
-    for (key, expected) in gradients {
-        close(&expected, &results[key.as_str()], RELATIVE, Scale::ElementOrOne)
-            .map_err(|why| format!("gradient of {key}: {why}"))?;
-    }
-    Ok(())
-}
-
-fn lines(faults: Vec<Diagnostic>) -> String {
-    faults.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
 }

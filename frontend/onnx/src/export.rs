@@ -6,7 +6,8 @@
 //! version that its newest operator needs.
 //!
 //! Where ONNX leaves open what nnc defines, the exported model is as ONNX runs it: conversions of floats that do not fit
-//! an integer, division of integers by zero, the order in which a scatter writes one element twice, rounding of sums, and
+//! an integer, division of integers by zero, powers of
+//! integers that overflow, the order in which a scatter writes one element twice, rounding of sums, and
 //! NaN in maxima, minima, their positions, and sorts.
 //!
 //! | module | owns |
@@ -48,11 +49,25 @@ pub const BASE_OPSET: i64 = 18;
 pub struct ExportOptions {
     /// Bytes of weights beyond which they go to a file beside the model: a protobuf file ends at 2 GiB.
     pub max_inline_bytes: u64,
+    /// Results of which a part counts ([`PortBound`](crate::PortBound)): outputs have that extent, and the counts are
+    /// none.
+    pub bounds: Vec<BoundedResult>,
+}
+
+/// A result of the function that has its greatest extent, of which the first slices count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BoundedResult {
+    /// The result's position.
+    pub result: usize,
+    /// The dimension.
+    pub axis: usize,
+    /// Position of the result that says how many slices count: a scalar of integers.
+    pub count: usize,
 }
 
 impl Default for ExportOptions {
     fn default() -> Self {
-        Self { max_inline_bytes: 1 << 30 }
+        Self { max_inline_bytes: 1 << 30, bounds: Vec::new() }
     }
 }
 
@@ -82,7 +97,7 @@ pub fn export(
     path: &Path,
     options: &ExportOptions,
 ) -> Result<Exported, Vec<Diagnostic>> {
-    write_model(&mut build(func, weights)?, path, options)
+    write_model(&mut build(func, weights, &options.bounds)?, path, options)
 }
 
 /// Writes a model, with large weights beside it if there are more than `options` allow inside.
@@ -119,12 +134,16 @@ pub(crate) fn write_model(
 /// # Errors
 /// As for [`export`].
 pub fn export_bytes(func: &Func, weights: &IndexMap<Arc<str>, TensorData>) -> Result<Vec<u8>, Vec<Diagnostic>> {
-    Ok(build(func, weights)?.encode_to_vec())
+    Ok(build(func, weights, &[])?.encode_to_vec())
 }
 
-fn build(func: &Func, weights: &IndexMap<Arc<str>, TensorData>) -> Result<ModelProto, Vec<Diagnostic>> {
+fn build(
+    func: &Func,
+    weights: &IndexMap<Arc<str>, TensorData>,
+    bounds: &[BoundedResult],
+) -> Result<ModelProto, Vec<Diagnostic>> {
     let mut e = emitter::Emitter::new(BASE_OPSET);
-    signature::write_func(&mut e, func, weights);
+    signature::write_func(&mut e, func, weights, bounds);
     let faults = std::mem::take(&mut e.faults);
     if !faults.is_empty() {
         return Err(faults);

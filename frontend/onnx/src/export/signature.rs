@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use nnc_ir::{Diagnostic, Dim, Func, Location, ParamKind, Scalar, TensorData, TensorType, Value};
+use nnc_ir::{DType, Diagnostic, Dim, Func, Location, ParamKind, Scalar, Shape, TensorData, TensorType, Value};
 
-use super::emitter::{Emitter, Val};
+use super::BoundedResult;
+use super::emitter::{Emitter, Refusal, Val, int};
 use super::lower::lower_graph;
 use crate::elem::ElemType;
 use crate::proto::{TensorShapeProto, TypeProto, ValueInfoProto, tensor_shape_proto, type_proto};
@@ -15,7 +16,11 @@ pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
     let dim = |dim: &Dim| tensor_shape_proto::Dimension {
         value: Some(match dim.as_const() {
             Some(extent) => tensor_shape_proto::Value::DimValue(extent as i64),
-            None => tensor_shape_proto::Value::DimParam(dim.to_string()),
+            None => tensor_shape_proto::Value::DimParam(match dim.as_linear() {
+                // A symbol's own name, without the quotes it may need in the IR's text.
+                Some((symbol, 1, 0)) => symbol.to_string(),
+                _ => dim.to_string(),
+            }),
         }),
     };
     let tensor = type_proto::Tensor {
@@ -26,8 +31,14 @@ pub(super) fn value_info(name: &str, ty: &TensorType) -> ValueInfoProto {
     ValueInfoProto { name: Some(name.to_string()), r#type: Some(ty), ..ValueInfoProto::default() }
 }
 
-/// Writes the function into the outermost graph.
-pub(super) fn write_func(e: &mut Emitter, func: &Func, weights: &IndexMap<Arc<str>, TensorData>) {
+/// Writes the function into the outermost graph. Results with a bound are cut to what counts; the numbers that say how
+/// much that is are no outputs.
+pub(super) fn write_func(
+    e: &mut Emitter,
+    func: &Func,
+    weights: &IndexMap<Arc<str>, TensorData>,
+    bounds: &[BoundedResult],
+) {
     let graph = &func.graph;
     let mut is_used = vec![false; graph.n_values()];
     let operands = graph.nodes().flat_map(|(_, data)| &data.operands);
@@ -57,7 +68,11 @@ pub(super) fn write_func(e: &mut Emitter, func: &Func, weights: &IndexMap<Arc<st
         });
     }
     let names: Vec<String> = func.results.iter().map(|result| e.claim(&result.name)).collect();
-    let wanted = |value: Value| graph.results().iter().position(|&result| result == value).map(|at| &names[at]);
+    let is_cut = |at: usize| bounds.iter().any(|bound| bound.result == at || bound.count == at);
+    let wanted = |value: Value| {
+        let at = graph.results().iter().position(|&result| result == value)?;
+        (!is_cut(at)).then(|| &names[at])
+    };
     let results = lower_graph(e, graph, params, &mut |e, value, val, n_before| {
         if let Some(name) = wanted(value)
             && val.ty == *graph.ty(value)
@@ -66,9 +81,22 @@ pub(super) fn write_func(e: &mut Emitter, func: &Func, weights: &IndexMap<Arc<st
             val.name.clone_from(name);
         }
     });
-    for ((val, name), &value) in results.into_iter().zip(names).zip(graph.results()) {
-        let Some(val) = val else { continue };
+    for (at, (name, &value)) in names.into_iter().zip(graph.results()).enumerate() {
+        let Some(val) = results[at].clone() else { continue };
         let ty = graph.ty(value);
+        if let Some(bound) = bounds.iter().find(|bound| bound.result == at) {
+            let Some(count) = &results[bound.count] else { continue };
+            match cut(e, &val, ty, bound.axis, count, &name) {
+                Ok(ty) => e.outermost().output.push(value_info(&name, &ty)),
+                Err(refusal) => {
+                    e.faults.push(Diagnostic::new(Location::unknown(), format!("result {name}: {refusal}")));
+                }
+            }
+            continue;
+        }
+        if bounds.iter().any(|bound| bound.count == at) {
+            continue;
+        }
         match e.full(&val, &ty.shape) {
             Ok(val) if val.name == name => {}
             Ok(val) => e.copy(&val, &name),
@@ -76,6 +104,37 @@ pub(super) fn write_func(e: &mut Emitter, func: &Func, weights: &IndexMap<Arc<st
         }
         e.outermost().output.push(value_info(&name, ty));
     }
+}
+
+/// Gives the first `count` slices of a result of type `ty` along `axis` under the name `name`, which was claimed; and
+/// their type. They are picked one by one, which is a form that imports again.
+fn cut(
+    e: &mut Emitter,
+    val: &Val,
+    ty: &TensorType,
+    axis: usize,
+    count: &Val,
+    name: &str,
+) -> Result<TensorType, Refusal> {
+    e.place(format!("{name}.cut"), &Location::unknown());
+    let val = e.full(val, &ty.shape)?;
+    let extent = &ty.shape[axis];
+    let at = match extent.as_const() {
+        Some(extent) => e.ints(&(0..extent as i64).collect::<Vec<i64>>()),
+        None => {
+            let (zero, one, limit) = (e.int(0), e.int(1), e.extent_scalar(extent)?);
+            let ty = TensorType { dtype: DType::I64, shape: Shape(vec![extent.clone()]) };
+            e.op("Range", &[&zero, &limit, &one], ty)
+        }
+    };
+    let count = e.cast(count, DType::I64);
+    let counts = e.test("Less", &[&at, &count]);
+    let mut ty = ty.clone();
+    ty.shape.0[axis] = Dim::symbol(format!("{name}.{axis}"));
+    let first = e.outermost().node.len();
+    let picked = e.op_with("Compress", &[&val, &counts], vec![int("axis", axis as i64)], ty.clone());
+    call(e, &picked.name, name, first);
+    Ok(ty)
 }
 
 fn write_input(e: &mut Emitter, name: &str, ty: &TensorType) -> Val {

@@ -11,9 +11,11 @@ use std::io::Read;
 use std::path::Path;
 
 use indexmap::IndexMap;
-use nnc_ir::{Bindings, Diagnostic, Location, Module, TensorData};
+use nnc_codegen::assemble::elem_type;
+use nnc_ir::{Bindings, Diagnostic, Func, Location, Module, TensorData};
 use nnc_onnx::given::{Given, import_given};
 use nnc_onnx::{Imported, Port};
+use nnc_runtime::program::{self, Bound, Constant, Ports, Program, TensorSpec};
 
 use crate::error::Error;
 
@@ -103,31 +105,78 @@ pub fn load_with(path: &Path, dims: &Bindings, inputs: &IndexMap<String, TensorD
 }
 
 impl Model {
-    /// The outputs of this model, from all that its function gives, in order: see [`Model::name_results`].
+    /// The outputs of this model, from all that its function gives, in order: see [`name_results`].
     pub fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
         let (names, results): (Vec<String>, Vec<TensorData>) = results.into_iter().unzip();
-        Self::name_results(&self.outputs, &names, results)
+        name_results(&self.output_ports(), &names, results)
     }
 
-    /// The function's results under the model's names, in its order. What follows the data of an output whose extent
-    /// depends on data is cut off; the tensors of a sequence are `name.0`, `name.1`, ....
-    pub fn name_results(outputs: &[Port], names: &[String], results: Vec<TensorData>) -> IndexMap<String, TensorData> {
-        if outputs.is_empty() {
-            return names.iter().cloned().zip(results).collect();
-        }
-        let mut named = IndexMap::new();
-        for port in outputs {
-            for position in port.positions.clone() {
-                let data = match port.bound {
-                    Some(bound) => {
-                        let count = results[bound.count].to_i64().first().map_or(0, |&count| count.max(0) as usize);
-                        nnc_onnx::crop(&results[position], bound.axis, count)
-                    }
-                    None => results[position].clone(),
-                };
-                named.insert(names[position].clone(), data);
-            }
-        }
-        named
+    /// What the model calls the results of its function.
+    pub fn output_ports(&self) -> Vec<program::Port> {
+        let port = |port: &Port| program::Port {
+            bound: port.bound.map(|bound| Bound { axis: bound.axis as u32, count: bound.count as u32 }),
+            ..plain_port(port, port.positions.start)
+        };
+        self.outputs.iter().map(port).collect()
     }
+
+    /// What the model calls the inputs and outputs of `program`, which was compiled from its function `func`, for an
+    /// artifact to behave as the model does. `values` has those of [`Model::fixed`].
+    pub fn ports(&self, func: &Func, program: &Program, values: &IndexMap<String, TensorData>) -> Ports {
+        let input = |port: &Port| {
+            let names = func.params.get(port.positions.clone())?.iter().map(|param| &param.name);
+            let first = names.clone().next()?;
+            let start = program.inputs.iter().position(|input| input.name == *first)?;
+            let same = program.inputs[start..].iter().zip(names.clone()).filter(|(input, name)| input.name == **name);
+            (same.count() == names.len()).then(|| plain_port(port, start))
+        };
+        let fixed = |name: &String| {
+            let data = values.get(name)?;
+            let spec = TensorSpec { elem: elem_type(data.dtype), shape: data.shape.clone() };
+            Some((name.clone(), Constant { spec, data: data.bytes.clone() }))
+        };
+        Ports {
+            inputs: self.inputs.iter().filter_map(input).collect(),
+            outputs: self.output_ports(),
+            fixed: self.fixed.iter().filter_map(fixed).collect(),
+        }
+    }
+}
+
+/// A port whose tensors are those from `start` on.
+fn plain_port(port: &Port, start: usize) -> program::Port {
+    program::Port {
+        name: port.name.clone(),
+        elem: (!port.elem.is_exact()).then(|| port.elem.to_string()),
+        tensors: start as u32..(start + port.positions.len()) as u32,
+        bound: None,
+    }
+}
+
+/// The results of a function or program under the names of the model that it was made of, in the model's order: `names`
+/// and `results` are the function's, `outputs` what the model calls them ([`Model::output_ports`], [`Program::ports`]),
+/// which nothing but the function's names says where it is empty. What follows the data of an output whose extent depends
+/// on data is cut off; the tensors of a sequence are `name.0`, `name.1`, ....
+pub fn name_results(
+    outputs: &[program::Port],
+    names: &[String],
+    results: Vec<TensorData>,
+) -> IndexMap<String, TensorData> {
+    if outputs.is_empty() {
+        return names.iter().cloned().zip(results).collect();
+    }
+    let mut named = IndexMap::new();
+    for port in outputs {
+        for position in port.tensors.start as usize..port.tensors.end as usize {
+            let data = match port.bound {
+                Some(Bound { axis, count }) => {
+                    let count = results[count as usize].to_i64().first().map_or(0, |&count| count.max(0) as usize);
+                    nnc_onnx::crop(&results[position], axis as usize, count)
+                }
+                None => results[position].clone(),
+            };
+            named.insert(names[position].clone(), data);
+        }
+    }
+    named
 }

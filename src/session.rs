@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use nnc_frontend::array::ToData;
 use nnc_ir::{DType, TensorData};
-use nnc_onnx::Port;
+use nnc_runtime::program::Port;
 
 use crate::compile::Options;
 use crate::error::Error;
 use crate::jit::{Compilation, Jit, jit};
-use crate::model::{Model, load, load_with};
+use crate::model::{Model, load, load_with, name_results};
 
 /// A model file that runs.
 ///
@@ -60,7 +60,8 @@ struct Key {
 
 impl Graph {
     fn new(model: Model, options: &Options, threads: usize) -> Result<Self, Error> {
-        let (fixed, outputs) = (model.fixed, model.outputs);
+        let outputs = model.output_ports();
+        let fixed = model.fixed;
         let mut options = options.clone();
         options.dims.retain(|symbol, _| !model.bound.contains(symbol));
         let jit = jit(model.module)?.options(options).threads(threads);
@@ -89,7 +90,7 @@ impl Graph {
         }
         let arguments: Vec<&dyn ToData> = arguments.iter().map(|data| data as &dyn ToData).collect();
         let results = self.jit.call(&arguments)?;
-        Ok(Model::name_results(&self.outputs, &self.results, results))
+        Ok(name_results(&self.outputs, &self.results, results))
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nnc_ir::{DType, Diagnostic, Func, Graph, ParamKind, TensorData, Value};
 use nnc_passes::plan_memory::{MemoryPlan, plan_memory};
 use nnc_runtime::program::{
-    Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Program, Step, TensorSpec,
+    Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Ports, Program, Step, TensorSpec,
 };
 
 use self::launches::{Assembler, Scope};
@@ -172,6 +172,7 @@ impl Assembly {
             tier: tier_name.to_string(),
             inputs: self.inputs,
             outputs: self.outputs,
+            ports: Ports::default(),
             constants: self.constants,
             arena_bytes: self.plan.arena_bytes,
             kernels: self.kernel_infos,
@@ -232,7 +233,8 @@ pub(crate) fn kernel_args(kernel: &Kernel) -> Vec<KernelArg> {
 /// Bytes of the largest vector that a GPU moves at once.
 const MAX_VECTOR: usize = 16;
 
-fn elem_type(dtype: DType) -> ElemType {
+/// The element type of tensors in memory that an IR type is.
+pub fn elem_type(dtype: DType) -> ElemType {
     match dtype {
         DType::Bool => ElemType::Bool,
         DType::U8 => ElemType::U8,

@@ -25,7 +25,7 @@ use crate::program::Program;
 pub const SIGNATURE: [u8; 8] = *b"\x89NNC\r\n\x1a\n";
 
 /// Version of the format; changes with every change of [`Program`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Bytes of the header.
 const HEADER_BYTES: usize = 24;

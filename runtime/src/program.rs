@@ -6,11 +6,12 @@
 //! it carries for profiles and errors.
 //!
 //! Steps and their order are in `program/steps.rs`, where arguments lie in `program/address.rs`, how both
-//! look as text in `program/outline.rs`.
+//! look as text in `program/outline.rs`, what a model calls inputs and outputs in `program/ports.rs`.
 
 mod address;
 mod bytes;
 mod outline;
+mod ports;
 mod steps;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::address::{Address, Case, Guard};
 pub use self::outline::{Line, outline, repeats};
+pub use self::ports::{Bound, Port, Ports};
 pub(crate) use self::steps::walk_part;
 pub use self::steps::{Iterations, MAX_LOOPS, MAX_NESTING, Step, Visitor, walk};
 use crate::error::Error;
@@ -263,6 +265,8 @@ pub struct Program {
     pub inputs: Vec<Input>,
     /// Outputs in result order.
     pub outputs: Vec<Output>,
+    /// What the model it comes from calls inputs and outputs.
+    pub ports: Ports,
     /// Constants.
     pub constants: Vec<Constant>,
     /// Bytes of the arena for intermediate tensors.
@@ -318,6 +322,7 @@ pub(crate) fn test_program(inputs: &[(&str, &[usize])], outputs: &[(&str, &[usiz
         tier: "none".to_owned(),
         inputs: inputs.iter().map(input).collect(),
         outputs: outputs.iter().enumerate().map(output).collect(),
+        ports: Ports::default(),
         constants: Vec::new(),
         arena_bytes,
         kernels: Vec::new(),

@@ -4,6 +4,7 @@
 //! pointers is beyond checking: code is trusted, and an artifact is as trustworthy as whoever made it.
 
 mod address;
+mod ports;
 mod steps;
 
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ impl Program {
         self.check_inputs()?;
         self.check_constants()?;
         self.check_outputs(&layout)?;
+        self.check_ports()?;
         steps::Steps::check(self, &layout)
     }
 

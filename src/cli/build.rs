@@ -100,7 +100,8 @@ pub(super) fn main(args: &Args) -> Outcome {
     let n_nodes = lowered.func.graph.n_nodes();
     let passes: std::time::Duration = lowered.passes.iter().map(|timing| timing.duration).sum();
     let lowering = lowered.lowering;
-    let (program, emission) = lowered.assembly.emit(options.tier).map_err(Error::from)?;
+    let (mut program, emission) = lowered.assembly.emit(options.tier).map_err(Error::from)?;
+    program.ports = selected.ports(&program);
     let path = args.output.clone().unwrap_or_else(|| beside(&args.model, "nnc"));
     nnc::runtime::artifact::save(&program, &path)?;
     print(&format!(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use nnc::model::Format;
 use nnc::runtime::artifact;
-use nnc::runtime::program::{Code, InputRole, Line, Place, Program, TensorSpec, outline};
+use nnc::runtime::program::{Bound, Code, InputRole, Line, Place, Port, Program, TensorSpec, outline};
 use nnc_ir::{Func, Module, ParamKind};
 use nnc_onnx::summary::Summary;
 
@@ -145,22 +145,43 @@ fn spec(spec: &TensorSpec) -> String {
     format!("{}[{}]", spec.elem.name(), extents.join(", "))
 }
 
+/// What the model says of input or output `idx`.
+fn port_of(ports: &[Port], idx: usize) -> Option<&Port> {
+    ports.iter().find(|port| port.tensors.contains(&(idx as u32)))
+}
+
+/// The model's element type, where the tensor's is another.
+fn elem(port: &Port) -> String {
+    port.elem.as_ref().map(|elem| format!(" of {elem}")).unwrap_or_default()
+}
+
 fn describe_program(program: &Program) -> String {
     let mut text = format!("@{} for {} ({})\n", program.name, program.target, program.tier);
     let _ = writeln!(text, "peak memory {}", report::bytes(program.peak_bytes()));
     let constants: u64 = program.constants.iter().map(|constant| constant.spec.bytes() as u64).sum();
     let _ = writeln!(text, "  arena     {}", report::bytes(program.arena_bytes));
     let _ = writeln!(text, "  constants {}", report::bytes(constants));
-    for input in &program.inputs {
+    for (idx, input) in program.inputs.iter().enumerate() {
         let role = if input.role == InputRole::Data { "input" } else { "state" };
-        let _ = writeln!(text, "{role:<6} {}: {}", input.name, spec(&input.spec));
+        let port = port_of(&program.ports.inputs, idx);
+        let elem = port.map(elem).unwrap_or_default();
+        let _ = writeln!(text, "{role:<6} {}: {}{elem}", input.name, spec(&input.spec));
     }
-    for output in &program.outputs {
+    for (idx, output) in program.outputs.iter().enumerate() {
         let place = match output.place {
             Place::Input(idx) => format!(" into {}", program.inputs[idx as usize].name),
             _ => String::new(),
         };
-        let _ = writeln!(text, "output {}: {}{place}", output.name, spec(&output.spec));
+        let port = port_of(&program.ports.outputs, idx);
+        let (elem, bound) = (port.map(elem).unwrap_or_default(), port.and_then(|port| port.bound));
+        let bound = bound.map(|Bound { axis, count }| {
+            format!(", as many along dimension {axis} as {} says", program.outputs[count as usize].name)
+        });
+        let bound = bound.unwrap_or_default();
+        let _ = writeln!(text, "output {}: {}{elem}{bound}{place}", output.name, spec(&output.spec));
+    }
+    for (name, value) in &program.ports.fixed {
+        let _ = writeln!(text, "fixed  {name}: {}", spec(&value.spec));
     }
     match &program.code {
         Code::Object { triple, features, objects } => {

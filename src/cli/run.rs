@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use indexmap::IndexMap;
 use nnc::jit::{bind_inputs, dtype_of, read_output};
+use nnc::model::name_results;
 use nnc::runtime::profile::chrome_trace;
-use nnc::runtime::program::InputRole;
+use nnc::runtime::program::{InputRole, Ports};
 use nnc::runtime::rng::philox4x32;
 use nnc::runtime::{Executable, Instance, artifact, device};
 use nnc::{Options, Target, compile};
@@ -180,7 +181,7 @@ fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorDat
     Ok(selected.outputs_of(run_executable(&executable, named, args)?))
 }
 
-fn run_artifact(args: &Args, given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
+fn run_artifact(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
     let program = artifact::load(&args.model)?;
     let kind = program.target.split(':').next().unwrap_or_default().to_string();
     let device_name = match args.device {
@@ -194,6 +195,7 @@ fn run_artifact(args: &Args, given: Given) -> Result<IndexMap<String, TensorData
     let device = device::for_target(&device_name)?;
     let executable = Executable::load(program, &*device)?;
     let program = executable.program();
+    drop_fixed(&mut given, &program.ports)?;
     let data = program.inputs.iter().filter(|input| input.role == InputRole::Data);
     let expected: Vec<Expected> = data
         .map(|input| Expected {
@@ -213,7 +215,35 @@ fn run_artifact(args: &Args, given: Given) -> Result<IndexMap<String, TensorData
         return Err(faults.into());
     }
     let named = expected.iter().map(|expected| expected.name.as_str()).zip(&arrays);
-    run_executable(&executable, named, args)
+    let results = run_executable(&executable, named, args)?;
+    let (names, results): (Vec<String>, Vec<TensorData>) = results.into_iter().unzip();
+    Ok(name_results(&executable.program().ports.outputs, &names, results))
+}
+
+/// Takes those arrays away that the program was compiled for.
+fn drop_fixed(given: &mut Given, ports: &Ports) -> Result<(), Failure> {
+    let mut faults = Vec::new();
+    for (name, value) in &ports.fixed {
+        let Some(data) = given.shift_remove(name) else { continue };
+        let compiled = TensorData::new(dtype_of(value.spec.elem), value.spec.shape.clone(), value.data.clone());
+        if data != compiled {
+            let message =
+                format!("found {}, expected {}: the program was compiled for it", short(&data), short(&compiled));
+            let fault = Diagnostic::new(Location::at(format!("input {name}"), 0, 0), message);
+            faults.push(fault.note("compile the model again for another value, or run it as it is: nnc run MODEL"));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.into()) }
+}
+
+/// Type and first elements.
+fn short(data: &TensorData) -> String {
+    const MAX_ELEMENTS: usize = 8;
+    let mut items: Vec<String> = data.scalars().take(MAX_ELEMENTS).map(|scalar| scalar.to_string()).collect();
+    if data.len() > MAX_ELEMENTS {
+        items.push("...".to_string());
+    }
+    format!("{} ({})", data.ty(), items.join(" "))
 }
 
 fn run_executable<'a>(

@@ -12,6 +12,7 @@ use nnc_passes::autocast::autocast;
 use nnc_passes::autodiff::{trainable, value_and_grad};
 use nnc_passes::optimizer::{LossScaling, OptimizerSpec, StepSpec, train_step};
 use nnc_passes::pipeline::OptLevel;
+use nnc_runtime::program::{Ports, Program};
 
 use super::given::Given;
 use super::{Failure, FuncArgs, OptArgs, file_fault, report};
@@ -28,6 +29,8 @@ pub(super) struct Selected {
     pub(super) dims: Bindings,
     /// The model, without functions and weights.
     model: Model,
+    /// Values of the inputs that have become part of the model's graph.
+    fixed: Given,
 }
 
 impl Selected {
@@ -43,6 +46,11 @@ impl Selected {
             Some(BoundedResult { result: port.positions.start, axis: bound.axis, count: bound.count })
         };
         if self.trains { Vec::new() } else { self.model.outputs.iter().filter_map(bound).collect() }
+    }
+
+    /// What the model calls the inputs and outputs of the program that its function was compiled to.
+    pub(super) fn ports(&self, program: &Program) -> Ports {
+        if self.trains { Ports::default() } else { self.model.ports(&self.func, program, &self.fixed) }
     }
 }
 
@@ -63,7 +71,10 @@ pub(super) fn load(path: &Path, dims: &mut Bindings, given: &mut Given) -> Resul
 /// Picks and prepares the function.
 pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<Selected, Failure> {
     let mut dims = parse_dims(&args.dims)?;
+    let before = given.clone();
     let mut model = load(path, &mut dims, given)?;
+    let is_fixed = |name: &String| model.fixed.contains(name);
+    let fixed = before.into_iter().filter(|(name, _)| is_fixed(name)).collect();
     let Module { funcs, weights } = std::mem::take(&mut model.module);
     let names: Vec<String> = funcs.iter().map(|func| format!("@{}", func.name)).collect();
     let func = match &args.func {
@@ -96,7 +107,7 @@ pub(super) fn select(path: &Path, args: &FuncArgs, given: &mut Given) -> Result<
     } else {
         func
     };
-    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate, dims, model })
+    Ok(Selected { func, weights, trains: args.grad || args.optimizer.is_some(), learning_rate, dims, model, fixed })
 }
 
 /// The result called `loss`, or the only result.

@@ -12,6 +12,9 @@ use crate::artifacts::tensor;
 use crate::protos::{FLOAT, INT64, floats, graph, info, ints, model, node, some};
 use crate::sandbox::Sandbox;
 
+/// The element type `float8e4m3fn` in files.
+const FLOAT8E4M3FN: i32 = 17;
+
 pub(crate) const TESTS: &[(&str, fn())] = &[
     ("onnx::every_command", every_command),
     ("onnx::compiled_and_converted", compiled_and_converted),
@@ -19,6 +22,8 @@ pub(crate) const TESTS: &[(&str, fn())] = &[
     ("onnx::values_that_decide_shapes", values_that_decide_shapes),
     ("onnx::extents_that_depend_on_data", extents_that_depend_on_data),
     ("onnx::inputs_and_extents", inputs_and_extents),
+    ("onnx::types_that_the_ir_lacks", types_that_the_ir_lacks),
+    ("onnx::artifacts_of_another_version", artifacts_of_another_version),
     ("onnx::unsupported_operators", unsupported_operators),
     ("onnx::damaged_files", damaged_files),
 ];
@@ -144,6 +149,14 @@ fn values_that_decide_shapes() {
     assert!(said.contains("inputs whose values would help, given with --input NAME=FILE: shape"), "{said}");
     sandbox.succeed(&["compile", "reshaped.onnx", "--input", "shape=shape.npy"]);
     assert_eq!(sandbox.succeed(&["run", "reshaped.nnc", "--input", "x=flat.npy"]), output.stdout);
+    // The artifact takes what the model takes, as long as it is what it was compiled for.
+    assert_eq!(sandbox.succeed(&[&["run", "reshaped.nnc"], &given[..]].concat()), output.stdout);
+    sandbox.write_npy("other.npy", &TensorData::from_i64(vec![2], &[4, 1]));
+    let said = sandbox.refuse(&["run", "reshaped.nnc", "--input", "x=flat.npy", "--input", "shape=other.npy"]);
+    let expected = "found i64[2] (4 1), expected i64[2] (2 2): the program was compiled for it";
+    assert!(said.contains(expected) && said.contains("input shape"), "{said}");
+    let shown = sandbox.succeed(&["inspect", "reshaped.nnc"]);
+    assert!(shown.contains("fixed  shape: i64[2]"), "{shown}");
 }
 
 fn extents_that_depend_on_data() {
@@ -156,10 +169,42 @@ fn extents_that_depend_on_data() {
         let said = sandbox.succeed(&["run", "found.onnx", "--device", device, "--input", "x=x.npy"]);
         assert_eq!(said, "y: i64[1, 2]\n  1 3\n", "{device}");
     }
+    // So they are in the artifact, whose own outputs are the greatest extent and the count beside it.
+    sandbox.succeed(&["compile", "found.onnx"]);
+    assert_eq!(sandbox.succeed(&["run", "found.nnc", "--input", "x=x.npy"]), "y: i64[1, 2]\n  1 3\n");
+    let shown = sandbox.succeed(&["inspect", "found.nnc"]);
+    assert!(shown.contains("output y: i64[1, 4], as many along dimension 1 as "), "{shown}");
     // And in the model that is written again.
     sandbox.succeed(&["export", "found.onnx", "-o", "again.onnx"]);
     assert_eq!(sandbox.succeed(&["run", "again.onnx", "--input", "x=x.npy"]), "y: i64[1, 2]\n  1 3\n");
     assert!(sandbox.succeed(&["inspect", "again.onnx"]).contains("output y: int64[1, y.1]"));
+}
+
+fn types_that_the_ir_lacks() {
+    let sandbox = sandbox();
+    let mut graph = graph(vec![node("DequantizeLinear", &["x", "scale"], &["y"])]);
+    graph.input = vec![info("x", FLOAT8E4M3FN, &[4])];
+    graph.initializer = vec![floats("scale", &[], |_| 0.5)];
+    sandbox.write("narrow.onnx", &model(graph).encode_to_vec());
+    sandbox.succeed(&["compile", "narrow.onnx"]);
+    let shown = sandbox.succeed(&["inspect", "narrow.nnc"]);
+    assert!(shown.contains("input  x: f32[4] of float8e4m3fn\noutput y: f32[4]\n"), "{shown}");
+    let run = |file: &str| sandbox.succeed(&["run", file, "--input", "x=flat.npy"]);
+    assert_eq!(run("narrow.onnx"), "y: f32[4]\n  0.5 1.0 1.5 2.0\n");
+    assert_eq!(run("narrow.nnc"), run("narrow.onnx"));
+}
+
+fn artifacts_of_another_version() {
+    let sandbox = sandbox();
+    sandbox.succeed(&["compile", "model.onnx", "--dim", "batch=2"]);
+    let mut bytes = sandbox.read("model.nnc");
+    // What knew no inputs and outputs of the model.
+    bytes[8..12].copy_from_slice(&4_u32.to_le_bytes());
+    sandbox.write("old.nnc", &bytes);
+    for command in ["run", "inspect"] {
+        let said = sandbox.refuse(&[command, "old.nnc"]);
+        assert!(said.contains("format version 4, this build reads version 5; compile it again"), "{said}");
+    }
 }
 
 fn unsupported_operators() {

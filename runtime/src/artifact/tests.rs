@@ -1,6 +1,7 @@
 use super::*;
 use crate::program::{
-    Address, Code, Constant, ElemType, KernelArg, KernelInfo, Launch, Place, Step, TensorSpec, test_program,
+    Address, Bound, Code, Constant, ElemType, KernelArg, KernelInfo, Launch, Place, Port, Ports, Step, TensorSpec,
+    test_program,
 };
 use crate::rng::Philox;
 
@@ -8,6 +9,15 @@ use crate::rng::Philox;
 fn program() -> Program {
     let mut program = test_program(&[("x", &[3]), ("w", &[2, 2])], &[("y", &[5])], 4096);
     program.inputs[1].initial = Some(vec![7; 16]);
+    let bound = Some(Bound { axis: 0, count: 1 });
+    program.ports = Ports {
+        inputs: vec![Port { name: "x".to_owned(), elem: Some("float8e4m3fn".to_owned()), tensors: 0..1, bound: None }],
+        outputs: vec![Port { name: "y".to_owned(), elem: None, tensors: 0..1, bound }],
+        fixed: vec![(
+            "shape".to_owned(),
+            Constant { spec: TensorSpec { elem: ElemType::I64, shape: vec![1] }, data: vec![3; 8].into() },
+        )],
+    };
     program
         .constants
         .push(Constant { spec: TensorSpec { elem: ElemType::BF16, shape: vec![2] }, data: vec![1, 2, 3, 4].into() });

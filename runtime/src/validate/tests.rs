@@ -1,6 +1,6 @@
 use super::*;
 use crate::program::{
-    Address, Case, Code, Constant, ElemType, Guard, KernelArg, KernelInfo, Launch, Step, test_program,
+    Address, Bound, Case, Code, Constant, ElemType, Guard, KernelArg, KernelInfo, Launch, Port, Step, test_program,
 };
 
 /// One launch over an input, a constant, the arena and an output.
@@ -171,4 +171,21 @@ fn loops_without_end_do_not_move() {
         |p| p.launches[0].args[0] = Address::from(Place::Input(0)).moved(0, 0, 16),
         "argument 0: found 16 bytes from 0 to 295147905179352825840 bytes into Input(0)",
     );
+}
+
+#[test]
+fn what_a_model_calls_its_inputs_and_outputs_must_fit() {
+    let port = |tensors: std::ops::Range<u32>, bound| Port { name: "y".to_owned(), elem: None, tensors, bound };
+    let outputs = |ports: Vec<Port>| move |program: &mut Program| program.ports.outputs = ports;
+    check(outputs(vec![port(0..2, None)]), "output 0 of the model (`y`): found 0..2, expected some of 1 outputs");
+    let backward = std::ops::Range { start: 1, end: 0 };
+    check(outputs(vec![port(backward, None)]), "found 1..0, expected some of 1 outputs");
+    let bound = |axis, count| Some(Bound { axis, count });
+    check(outputs(vec![port(0..1, bound(1, 0))]), "found dimension 1 of f32[4], expected one it has");
+    check(outputs(vec![port(0..1, bound(0, 7))]), "found a count in output 7, expected one of 1 outputs");
+    check(outputs(vec![port(0..1, bound(0, 0))]), "found a count of type f32[4], expected i64[]");
+    check(|program| program.ports.inputs = vec![port(0..1, bound(0, 0))], "found an extent that depends on data");
+    check(|program| program.ports.inputs = vec![port(0..1, None), port(0..1, None)], "found name `y` again");
+    let value = Constant { spec: TensorSpec { elem: ElemType::I64, shape: vec![2] }, data: vec![0; 8].into() };
+    check(|program| program.ports.fixed = vec![("n".to_owned(), value)], "found 8 bytes, expected 16 bytes for i64[2]");
 }

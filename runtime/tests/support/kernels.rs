@@ -1,8 +1,8 @@
 //! Programs made by hand: the executor is tested without a compiler.
 
 use nnc_runtime::program::{
-    Address, Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Place, Program, Step,
-    TensorSpec,
+    Address, Code, Constant, ElemType, Input, InputRole, KernelArg, KernelInfo, Launch, Output, Place, Ports, Program,
+    Step, TensorSpec,
 };
 use object::write::{self, StandardSection, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SymbolFlags, SymbolKind, SymbolScope};
@@ -82,6 +82,7 @@ pub(crate) fn step(len: usize, chunk: u64) -> Program {
         tier: "hand".to_owned(),
         inputs: vec![input("x", InputRole::Data, None), input("w", InputRole::State, Some(splat(10.0)))],
         outputs: vec![output("y", Place::Output(0)), output("w", Place::Input(1))],
+        ports: Ports::default(),
         constants: vec![Constant { spec: spec.clone(), data: splat(0.5).into() }],
         arena_bytes: (len * 4).next_multiple_of(64) as u64,
         kernels: vec![KernelInfo {

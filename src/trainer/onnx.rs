@@ -10,8 +10,8 @@ use crate::error::Error;
 
 impl Trainer<OnnxModule> {
     /// Starts to describe the training of the model in an ONNX file of one input; its first output goes to the loss. The
-    /// model's floating-point tensors are the parameters, under their ONNX names; running statistics of batch
-    /// normalization stay as they are. [`OnnxModule::save`] writes the trained model as ONNX again, with its own graph and
+    /// model's floating-point tensors are the parameters, under their ONNX names, but for scalars and masks
+    /// ([`OnnxModule`] says which exactly); running statistics of batch normalization stay as they are. [`OnnxModule::save`] writes the trained model as ONNX again, with its own graph and
     /// names; `state_dict().save` writes the weights alone.
     ///
     /// ```no_run

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use nnc::onnx::OnnxModule;
+use nnc::prelude::*;
 use nnc::{Options, Tier};
 use nnc_ir::{Bindings, TensorData};
-use nnc_tests::golden::Golden;
+use nnc_tests::golden::{Golden, Scale, close};
 
 /// Greatest difference allowed, relative to 1 or the greatest output.
 const TOLERANCE: f64 = 1e-4;
@@ -34,6 +36,7 @@ fn main() {
     }
     let missing = !models().join("rapidocr").exists();
     trials.push(Trial::test("example/read_text", read_text).with_ignored_flag(missing));
+    trials.push(Trial::test("fine_tune/cls", || Ok(fine_tune()?)).with_ignored_flag(missing));
     libtest_mimic::run(&arguments, trials).exit();
 }
 
@@ -53,6 +56,36 @@ fn read_text() -> Result<(), Failed> {
         std::fs::write(&golden, &found)?;
     }
     pretty_assertions::assert_str_eq!(found, std::fs::read_to_string(&golden)?);
+    Ok(())
+}
+
+/// The model that tells which way up a text is, trained for a few steps: the loss falls, all that is a weight changes and
+/// nothing else, and the model that is written gives what the trained one gives.
+fn fine_tune() -> Result<(), nnc::Error> {
+    let golden = Golden::read("pretrained/cls");
+    let file = models().join(golden.about()["model"].as_str().expect("a golden file names its model"));
+    let x = fill(&[2, 3, 48, 192], nnc_ir::DType::F32);
+    let y = TensorData::from_f32(vec![2, 2], &[0.0, 1.0, 1.0, 0.0]);
+    let before = OnnxModule::load(&file)?.state_dict();
+    let mut trainer = Trainer::from_onnx(&file, Loss::mse(), Sgd::new(0.002))?.build()?;
+    let losses = (0..4).map(|_| trainer.step(&x, &y)).collect::<Result<Vec<f64>, _>>()?;
+    assert!(losses.is_sorted_by(|first, second| first > second), "the losses do not fall: {losses:?}");
+
+    let found = trainer.predict(&x)?;
+    let after = trainer.sync()?.state_dict();
+    let (mut n_trained, mut n_kept) = (0, 0);
+    for (name, data) in after.iter() {
+        let is_kept = before.get(name) == Some(data);
+        *(if is_kept { &mut n_kept } else { &mut n_trained }) += 1;
+    }
+    // A batch normalization keeps its mean and variance, two of four tensors.
+    assert!(n_trained > 100 && n_kept > 50 && n_trained > n_kept, "{n_trained} trained, {n_kept} kept");
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let saved = dir.path().join("tuned.onnx");
+    trainer.model().save(&saved)?;
+    let input = golden.about()["input"].as_str().expect("a golden file names the input");
+    let results = nnc::Session::load(&saved)?.run(&[(input, &x)])?;
+    close(&found, &results[0], TOLERANCE, Scale::Tensor).unwrap_or_else(|why| panic!("the saved model: {why}"));
     Ok(())
 }
 

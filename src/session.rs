@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use indexmap::IndexMap;
 use nnc_frontend::array::ToData;
 use nnc_ir::{DType, TensorData};
+use nnc_onnx::Labels;
 use nnc_runtime::program::Port;
 
 use crate::compile::Options;
@@ -48,6 +49,8 @@ struct Graph {
     results: Vec<String>,
     /// What the model itself calls its outputs.
     outputs: Vec<Port>,
+    /// What the numbers of its outputs stand for, if not for themselves.
+    labels: IndexMap<String, Labels>,
     /// Inputs of the model whose values are part of the graph.
     fixed: Vec<String>,
 }
@@ -61,6 +64,7 @@ struct Key {
 impl Graph {
     fn new(model: Model, options: &Options, threads: usize) -> Result<Self, Error> {
         let outputs = model.output_ports();
+        let labels = model.outputs.iter().filter_map(|port| Some((port.name.clone(), port.labels.clone()?))).collect();
         let fixed = model.fixed;
         let mut options = options.clone();
         options.dims.retain(|symbol, _| !model.bound.contains(symbol));
@@ -69,7 +73,7 @@ impl Graph {
         let is_input = |param: &&nnc_ir::FuncParam| param.kind == nnc_ir::ParamKind::Input;
         let inputs = func.params.iter().filter(is_input).map(|param| param.name.clone()).collect();
         let results = func.results.iter().map(|result| result.name.clone()).collect();
-        Ok(Self { inputs, results, outputs, fixed, jit })
+        Ok(Self { inputs, results, outputs, labels, fixed, jit })
     }
 
     fn run(&mut self, mut given: IndexMap<String, TensorData>) -> Result<IndexMap<String, TensorData>, Error> {
@@ -176,6 +180,13 @@ impl Session {
     /// Further facts that an ONNX model carries: a vocabulary, the names of classes.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
+    }
+
+    /// What the numbers of an output stand for, where the model itself gives strings or maps. A model that cannot be read
+    /// without inputs says so after its first run.
+    pub fn labels(&self, output: &str) -> Option<&Labels> {
+        let graph = self.symbolic.as_ref().or(self.specific.first().map(|(_, graph)| graph))?;
+        graph.labels.get(output)
     }
 
     /// Every compilation so far: more than a few mean that shapes keep changing.

@@ -18,7 +18,7 @@ use crate::types::DType;
 pub mod archive;
 mod header;
 
-pub use archive::{is_npz, load_npz, read_npz, save_npz, write_npz};
+pub use archive::{is_npz, load_npz, read_npz, save_npz, write_files, write_npz};
 use header::Header;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
@@ -180,7 +180,23 @@ pub fn read_npy(mut reader: impl Read) -> Result<TensorData, NpyError> {
 /// # Errors
 /// NumPy has no `bf16`.
 pub fn write_npy(data: &TensorData) -> Result<Vec<u8>, NpyError> {
-    let text = Header::of(data)?.text();
+    Ok(file_of(&Header::of(data)?.text(), &data.bytes))
+}
+
+/// The bytes of an `.npy` file that holds strings in NumPy's element type for them: as wide as the longest, in UTF-32.
+pub fn write_npy_strings(shape: &[usize], elements: &[&str]) -> Vec<u8> {
+    // NumPy has no strings of width 0.
+    let width = elements.iter().map(|text| text.chars().count()).max().unwrap_or(0).max(1);
+    let mut bytes = Vec::with_capacity(elements.len() * width * 4);
+    for text in elements {
+        let codes = text.chars().map(u32::from).chain(std::iter::repeat(0)).take(width);
+        bytes.extend(codes.flat_map(u32::to_le_bytes));
+    }
+    file_of(&header::text_of(&format!("<U{width}"), shape), &bytes)
+}
+
+/// A file of a header's text and the bytes of the elements.
+fn file_of(text: &str, elements: &[u8]) -> Vec<u8> {
     // The elements start at a multiple of 64 bytes; the header's text ends with a line feed.
     let header_len = |prefix: usize| (prefix + text.len() + 1).next_multiple_of(64) - prefix;
     let mut bytes = MAGIC.to_vec();
@@ -200,8 +216,8 @@ pub fn write_npy(data: &TensorData) -> Result<Vec<u8>, NpyError> {
     bytes.extend_from_slice(text.as_bytes());
     bytes.resize(end - 1, b' ');
     bytes.push(b'\n');
-    bytes.extend_from_slice(&data.bytes);
-    Ok(bytes)
+    bytes.extend_from_slice(elements);
+    bytes
 }
 
 /// The next `n_bytes` bytes. Memory grows with what is there.

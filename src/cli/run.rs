@@ -11,11 +11,11 @@ use nnc::runtime::program::{InputRole, Ports};
 use nnc::runtime::rng::philox4x32;
 use nnc::runtime::{Executable, Instance, artifact, device};
 use nnc::{Options, Target, compile};
-use nnc_ir::npy::save_npz;
 use nnc_ir::{Bindings, DType, Diagnostic, Location, ParamKind, Scalar, TensorData, TensorType};
 
 use super::build::print;
 use super::given::{Given, GivenArgs};
+use super::outputs::Outputs;
 use super::select::{options, select};
 use super::{Failure, FuncArgs, OptArgs, Outcome, TierArg, file_fault};
 
@@ -67,8 +67,8 @@ pub(super) fn main(args: &Args) -> Outcome {
     let given = args.given.read()?;
     let outputs = if is_artifact(&args.model)? { run_artifact(args, given)? } else { run_model(args, given)? };
     match &args.outputs {
-        Some(path) => Ok(save_npz(path, &outputs)?),
-        None => print(&outputs.iter().map(|(name, data)| describe(name, data)).collect::<String>()),
+        Some(path) => outputs.save(path),
+        None => print(&outputs.describe()),
     }
 }
 
@@ -151,7 +151,7 @@ fn random(seed: u64, stream: u32, dtype: DType, shape: Vec<usize>) -> TensorData
     TensorData::from_scalars(dtype, shape.clone(), scalars)
 }
 
-fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
+fn run_model(args: &Args, mut given: Given) -> Result<Outputs, Failure> {
     let selected = select(&args.model, &args.func, &mut given)?;
     let params = selected.func.params.iter().zip(selected.func.graph.params());
     let expected: Vec<Expected> = params
@@ -181,7 +181,7 @@ fn run_model(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorDat
     Ok(selected.outputs_of(run_executable(&executable, named, args)?))
 }
 
-fn run_artifact(args: &Args, mut given: Given) -> Result<IndexMap<String, TensorData>, Failure> {
+fn run_artifact(args: &Args, mut given: Given) -> Result<Outputs, Failure> {
     let program = artifact::load(&args.model)?;
     let kind = program.target.split(':').next().unwrap_or_default().to_string();
     let device_name = match args.device {
@@ -217,7 +217,7 @@ fn run_artifact(args: &Args, mut given: Given) -> Result<IndexMap<String, Tensor
     let named = expected.iter().map(|expected| expected.name.as_str()).zip(&arrays);
     let results = run_executable(&executable, named, args)?;
     let (names, results): (Vec<String>, Vec<TensorData>) = results.into_iter().unzip();
-    Ok(name_results(&executable.program().ports.outputs, &names, results))
+    Ok(Outputs::new(name_results(&executable.program().ports.outputs, &names, results), |_| None))
 }
 
 /// Takes those arrays away that the program was compiled for.
@@ -289,19 +289,4 @@ fn profile(instance: &mut Instance, repeat: usize, path: &std::path::Path) -> Ou
     eprintln!("{:>10.2} us in all", total as f64 / 1e3);
     let name = instance.program().name.clone();
     super::build::write_file(path, chrome_trace(&name, &last).as_bytes())
-}
-
-/// Name, type and, if they are few, the elements.
-fn describe(name: &str, data: &TensorData) -> String {
-    const MAX_ELEMENTS: usize = 256;
-    if data.len() > MAX_ELEMENTS {
-        return format!("{name}: {}, {} elements (write them with --outputs FILE.npz)\n", data.ty(), data.len());
-    }
-    let row = data.shape.last().copied().unwrap_or(1).max(1);
-    let mut text = format!("{name}: {}\n", data.ty());
-    for line in data.scalars().collect::<Vec<_>>().chunks(row) {
-        let items: Vec<String> = line.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("  {}\n", items.join(" ")));
-    }
-    text
 }

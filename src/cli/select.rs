@@ -15,6 +15,7 @@ use nnc_passes::pipeline::OptLevel;
 use nnc_runtime::program::{Ports, Program};
 
 use super::given::Given;
+use super::outputs::Outputs;
 use super::{Failure, FuncArgs, OptArgs, file_fault, report};
 
 /// A function, the weights it names, and what was asked for.
@@ -35,8 +36,11 @@ pub(super) struct Selected {
 
 impl Selected {
     /// The model's outputs, from what the function gives; those of a training step are the function's.
-    pub(super) fn outputs_of(&self, results: IndexMap<String, TensorData>) -> IndexMap<String, TensorData> {
-        if self.trains { results } else { self.model.outputs_of(results) }
+    pub(super) fn outputs_of(&self, results: IndexMap<String, TensorData>) -> Outputs {
+        match self.trains {
+            true => Outputs::new(results, |_| None),
+            false => Outputs::new(self.model.outputs_of(results), |name| self.model.labels(name)),
+        }
     }
 
     /// The results of which a part counts.

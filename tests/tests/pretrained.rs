@@ -19,7 +19,7 @@ fn main() {
     let arguments = Arguments::from_args();
     let tiers: &[Tier] = if cfg!(feature = "llvm") { &[Tier::Cranelift, Tier::Llvm] } else { &[Tier::Cranelift] };
     let mut trials = Vec::new();
-    for name in ["magika", "det", "cls", "rec"] {
+    for name in ["magika", "det", "cls", "rec", "pitch"] {
         let golden = Golden::read(&format!("pretrained/{name}"));
         let file = models().join(golden.about()["model"].as_str().expect("a golden file names its model"));
         let cases = golden.about()["cases"].as_object().expect("a golden file lists its cases").clone();
@@ -33,6 +33,10 @@ fn main() {
                 trials.push(trial.with_ignored_flag(missing));
             }
         }
+    }
+    for &tier in tiers {
+        let missing = !models().join("silero_vad").exists();
+        trials.push(Trial::test(format!("speech/{tier:?}"), move || speech(tier)).with_ignored_flag(missing));
     }
     let missing = !models().join("rapidocr").exists();
     trials.push(Trial::test("example/read_text", read_text).with_ignored_flag(missing));
@@ -89,6 +93,33 @@ fn fine_tune() -> Result<(), nnc::Error> {
     Ok(())
 }
 
+/// A detector of speech on the pieces of one and of two recordings, each with the state that the last one left. Its graph
+/// is another for another sampling rate: one of two branches, of which the other does not fit the piece.
+fn speech(tier: Tier) -> Result<(), Failed> {
+    let golden = Golden::read("pretrained/speech");
+    let file = models().join(golden.about()["model"].as_str().expect("a golden file names its model"));
+    let n_pieces = golden.about()["pieces"].as_u64().expect("a number of pieces") as usize;
+    let options = Options { tier, freeze: true, ..Options::default() };
+    let mut session = Session::load(file)?.options(options).threads(2);
+    let rate = TensorData::from_i64(vec![], &[16000]);
+    for n in [1, 2] {
+        let sound = fill(&[n_pieces, n, 576], nnc_ir::DType::F32).to_f32();
+        let mut state = TensorData::from_f32(vec![2, n, 128], &vec![0.0; 2 * n * 128]);
+        let mut found = Vec::new();
+        for piece in sound.chunks(n * 576) {
+            let piece = TensorData::from_f32(vec![n, 576], piece);
+            let mut results = session.run(&[("input", &piece), ("state", &state), ("sr", &rate)])?;
+            found.extend(results["output"].to_f64());
+            state = results.swap_remove("stateN").ok_or("the model gives no state")?;
+        }
+        agree(&found, &golden.get(&format!("{n}.output")).to_f64(), 1)?;
+        agree(&state.to_f64(), &golden.get(&format!("{n}.state")).to_f64(), 1)?;
+    }
+    // One compilation for each shape, however many pieces.
+    assert_eq!(session.compilations().len(), 2);
+    Ok(())
+}
+
 /// Where the models are.
 fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../out/models")
@@ -111,9 +142,16 @@ fn run(file: &Path, input: &str, about: &serde_json::Value, expected: &TensorDat
     }
     let step = about["step"].as_u64().expect("a step") as usize;
     let found: Vec<f64> = result.to_f64().into_iter().step_by(step).collect();
-    let expected = expected.to_f64();
+    agree(&found, &expected.to_f64(), step)
+}
+
+/// Compares what was found, every `step`-th element, with what is expected.
+fn agree(found: &[f64], expected: &[f64], step: usize) -> Result<(), Failed> {
+    if found.len() != expected.len() {
+        return Err(format!("{} elements, expected {}", found.len(), expected.len()).into());
+    }
     let scale = expected.iter().fold(1.0f64, |scale, value| scale.max(value.abs()));
-    for (idx, (found, expected)) in found.iter().zip(&expected).enumerate() {
+    for (idx, (found, expected)) in found.iter().zip(expected).enumerate() {
         let difference = (found - expected).abs() / scale;
         if difference.is_nan() || difference > TOLERANCE {
             return Err(format!("element {} is {found}, expected {expected}", idx * step).into());

@@ -74,7 +74,7 @@ pub(crate) fn is_bounded(value: &Value) -> bool {
         Value::Tensor(value) => value.bound.is_some(),
         Value::Sequence(parts) => parts.iter().any(is_bounded),
         Value::Optional(inner) => inner.as_deref().is_some_and(is_bounded),
-        Value::Strings(_) => false,
+        Value::Strings(_) | Value::Picked(_) | Value::Maps(_) => false,
     }
 }
 

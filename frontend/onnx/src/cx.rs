@@ -92,6 +92,7 @@ impl<'a> Cx<'a> {
         self.tensor_of(&value).ok_or_else(|| match value {
             Value::Sequence(_) => self.invalid(format!("input {index} is a sequence, expected a tensor")),
             Value::Optional(_) => self.invalid(format!("input {index} is an optional, expected a tensor")),
+            Value::Maps(_) => self.invalid(format!("input {index} is a sequence of maps, expected a tensor")),
             _ => self.unsupported(format!("input {index} is a tensor of strings")),
         })
     }
@@ -154,7 +155,7 @@ impl<'a> Cx<'a> {
     pub(crate) fn elem(&self, index: usize) -> Result<ElemType, Fault> {
         match self.value(index)? {
             Value::Tensor(value) => Ok(value.elem),
-            Value::Strings(_) => Ok(ElemType::String),
+            Value::Strings(_) | Value::Picked(_) => Ok(ElemType::String),
             _ => Err(self.invalid(format!("input {index} is no tensor, expected one"))),
         }
     }
@@ -188,6 +189,11 @@ impl<'a> Cx<'a> {
             Some(Some(Value::Tensor(value))) => self.needs(index, value),
             _ => self.invalid(format!("input {index} must be known when the model is imported")),
         }
+    }
+
+    /// Notes that the value of input `index` would help, whatever else is at fault.
+    pub(crate) fn would_help(&self, index: usize) {
+        self.walker.would_help(&self.node.input[index]);
     }
 
     /// The elements of input `index` as integers, known while importing.

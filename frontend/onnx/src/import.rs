@@ -16,6 +16,7 @@ use crate::data::TensorReader;
 use crate::elem::ElemType;
 use crate::fault::{ImportError, Unsupported};
 use crate::functions::{Functions, Opsets};
+use crate::labels::Labels;
 use crate::ops::Domain;
 use crate::proto::{GraphProto, ModelProto, ValueInfoProto, tensor_shape_proto};
 use crate::survey;
@@ -70,6 +71,8 @@ pub struct Port {
     pub is_sequence: bool,
     /// How many slices of the result are data, where that depends on the run.
     pub bound: Option<PortBound>,
+    /// What the numbers of an output stand for, where the model itself gives strings or maps.
+    pub labels: Option<Labels>,
 }
 
 /// The extent of an output that depends on data: the result has its greatest extent, of which the first slices count
@@ -178,15 +181,27 @@ pub(crate) fn import_model(
     }
 
     let opset = opsets.version(Domain::Onnx);
-    let (mut declared, mut outputs, mut needs) = (Declared::default(), Vec::new(), BTreeSet::new());
-    let traced = trace("main", |trace| {
-        trace.fold_constants();
-        let walker = Walker::new(trace, reader, file.clone(), &functions, opsets, weights.clone());
-        declared = declare_inputs(trace, &walker, graph, options);
-        walker.nodes(&graph.node);
-        outputs = declare_outputs(trace, &walker, graph);
-        needs = walker.needs();
-    });
+    let mut settings = BTreeSet::new();
+    let (traced, declared, outputs, needs) = loop {
+        let (mut declared, mut outputs) = (Declared::default(), Vec::new());
+        let (mut needs, mut more) = (BTreeSet::new(), BTreeSet::new());
+        let traced = trace("main", |trace| {
+            trace.fold_constants();
+            let opsets = opsets.clone();
+            let walker = Walker::new(trace, reader, file.clone(), &functions, opsets, weights.clone());
+            let walker = walker.with_settings(&settings);
+            declared = declare_inputs(trace, &walker, graph, options);
+            walker.nodes(&graph.node);
+            outputs = declare_outputs(trace, &walker, graph);
+            (needs, more) = (walker.needs(), walker.settings_needed());
+        });
+        // Each round knows more settings, so it ends.
+        let n_before = settings.len();
+        settings.extend(more);
+        if traced.is_ok() || settings.len() == n_before {
+            break (traced, declared, outputs, needs);
+        }
+    };
     match traced {
         Ok(module) => {
             // What a file makes of huge extents fits no memory, which only shows when the graph is there.
@@ -237,20 +252,30 @@ fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Ve
         };
         let mut elem = ElemType::Float;
         let first = n_results;
-        let mut bound = None;
+        let (mut bound, mut labels) = (None, None);
         for (idx, part) in parts.iter().enumerate() {
+            let (part, of_part) = match part {
+                Value::Picked(picked) => (Value::from(picked.positions.clone()), Some(picked.labels())),
+                Value::Maps(maps) => (Value::from(maps.values.clone()), Some(Labels::Columns((*maps.keys).clone()))),
+                part => (part.clone(), None),
+            };
             let Value::Tensor(value) = part else {
                 let message = "the output is no tensor or sequence of tensors".to_string();
                 tensor::record(Diagnostic::new(location.clone(), message));
                 continue;
             };
+            if of_part.is_some() && is_sequence {
+                let message = "not supported: a sequence of tensors of strings, or of maps".to_string();
+                tensor::record(Diagnostic::new(location.clone(), message));
+            }
+            labels = of_part;
             elem = value.elem;
             let result = if is_sequence { format!("{name}.{idx}") } else { name.to_string() };
             if is_sequence && value.bound.is_some() {
                 let message = format!("not supported: part {idx}, whose extent is known only when the program runs");
                 tensor::record(Diagnostic::new(location.clone(), message));
             }
-            trace.output(&result, walker.tensor(value));
+            trace.output(&result, walker.tensor(&value));
             n_results += 1;
             if let Some(found) = &value.bound {
                 bound = Some(found.clone());
@@ -262,7 +287,7 @@ fn declare_outputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphProto) -> Ve
             n_results += 1;
             PortBound { axis: bound.axis, count: n_results - 1 }
         });
-        ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound });
+        ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound, labels });
     }
     ports
 }

@@ -23,6 +23,7 @@
 //! | `value`, `shape_int` | what names stand for; integers that follow from symbolic extents |
 //! | `bound` | extents that depend on data |
 //! | `functions` | a model's own functions; versions of the operators |
+//! | [`labels`] | what numbers stand for where a model has strings or maps |
 //! | `survey` | operators that the table lacks, all at once |
 //! | [`summary`] | what a file holds, without importing it |
 //! | `ops` | the table |
@@ -40,6 +41,7 @@ mod fault;
 mod functions;
 pub mod given;
 mod import;
+pub mod labels;
 mod lowbit;
 pub mod module;
 mod ops;
@@ -56,5 +58,6 @@ pub use elem::ElemType;
 pub use export::{ExportOptions, Exported, export, export_bytes};
 pub use fault::{ImportError, Unsupported};
 pub use import::{Imported, Options, Port, PortBound, import, import_bytes};
+pub use labels::{Keys, Labels};
 pub use module::OnnxModule;
 pub use ops::{Domain, NEWEST_OPSET, operators};

@@ -157,6 +157,8 @@ impl OnnxModule {
         walker.nodes(&graph.node);
         let output = |name: &String| match walker.lookup(name) {
             Some(Value::Tensor(value)) if value.bound.is_none() => walker.tensor(&value),
+            Some(Value::Picked(picked)) => picked.positions,
+            Some(Value::Maps(maps)) => maps.values,
             _ => tensor::record(Diagnostic::new(
                 walker.location(&format!("output `{name}`")),
                 "it is no tensor whose extents are known",

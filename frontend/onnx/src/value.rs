@@ -7,6 +7,7 @@ use nnc_ir::{DType, Shape, TensorData};
 
 use crate::bound::Bound;
 use crate::elem::ElemType;
+use crate::labels::{Maps, Picked};
 use crate::shape_int::ShapeInt;
 
 /// What a name stands for.
@@ -18,8 +19,12 @@ pub(crate) enum Value {
     Sequence(Rc<[Value]>),
     /// Something, or nothing.
     Optional(Option<Box<Value>>),
-    /// Strings, which exist while importing only.
+    /// Strings that are known.
     Strings(Rc<StringTensor>),
+    /// Strings that are picked from a list when the program runs.
+    Picked(Picked),
+    /// A sequence of maps: what `ZipMap` gives.
+    Maps(Maps),
 }
 
 /// A tensor with what the importer knows of it beyond its type.

@@ -67,6 +67,12 @@ pub(crate) struct Walker<'a> {
     /// For each node under way, the model inputs read so far.
     touched: RefCell<Vec<Inputs>>,
     needs: RefCell<BTreeSet<String>>,
+    /// Floating-point tensors of the model that are data and no weights.
+    settings: BTreeSet<String>,
+    /// Those that should have been: see [`Walker::settings_needed`].
+    settings_needed: RefCell<BTreeSet<String>>,
+    /// Names that were followed in search of those.
+    searched: RefCell<HashSet<String>>,
     depth: Cell<usize>,
     n_nodes: Cell<usize>,
     weights: Weights,
@@ -136,15 +142,37 @@ impl<'a> Walker<'a> {
             frames: RefCell::new(vec![frame]),
             touched: RefCell::default(),
             needs: RefCell::default(),
+            settings: BTreeSet::new(),
+            settings_needed: RefCell::default(),
+            searched: RefCell::default(),
             depth: Cell::new(0),
             n_nodes: Cell::new(0),
             weights,
         }
     }
 
+    /// Takes these floating-point tensors of the model as data.
+    pub(crate) fn with_settings(mut self, settings: &BTreeSet<String>) -> Self {
+        self.settings.clone_from(settings);
+        self
+    }
+
+    /// Floating-point tensors that look like weights, but of which something is computed that the import must know: the
+    /// extents of an image, say.
+    pub(crate) fn settings_needed(&self) -> BTreeSet<String> {
+        self.settings_needed.borrow().clone()
+    }
+
     /// Model inputs whose values were asked for.
     pub(crate) fn needs(&self) -> BTreeSet<String> {
         self.needs.borrow().clone()
+    }
+
+    /// Asks for the values of the model inputs that `name` is computed from.
+    pub(crate) fn would_help(&self, name: &str) {
+        if let Some(named) = self.find(name) {
+            self.needs.borrow_mut().extend(named.from.iter().map(|input| input.to_string()));
+        }
     }
 
     /// A place in the model.
@@ -188,10 +216,14 @@ impl<'a> Walker<'a> {
 
     /// A tensor of the model: floating-point ones are weights, all others are known data.
     ///
-    /// Scalars are no weights: they are settings (an epsilon, a scale) that nobody trains. Nor are masks, whose elements
-    /// are added to scores to rule them out.
+    /// Scalars are no weights: they are settings (an epsilon, a scale) that nobody trains, and so is what turns out to
+    /// decide shapes. Nor are masks, whose elements are added to scores to rule them out.
     pub(crate) fn weight_or_data(&self, name: &str, elem: ElemType, data: TensorData) -> Value {
-        let is_weight = elem.is_exact() && data.dtype.is_float() && !data.shape.is_empty() && !name.is_empty();
+        let is_weight = elem.is_exact()
+            && data.dtype.is_float()
+            && !data.shape.is_empty()
+            && !name.is_empty()
+            && !self.settings.contains(name);
         if !is_weight || rules_out(&data) {
             return Value::with_elem(Tensor::from_data(data), elem);
         }
@@ -296,7 +328,7 @@ impl<'a> Walker<'a> {
         let outputs = match outcome {
             Ok(outputs) => outputs,
             Err(fault) => {
-                let poisoned = match self.diagnose(fault, &location) {
+                let poisoned = match self.diagnose(fault, &location, nodes) {
                     Some(diagnostic) => tensor::record(diagnostic),
                     // The fault that caused this one is on record; anything poisoned stands for it.
                     None => poisoned_by_earlier(),
@@ -379,8 +411,27 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// The weights that `name` is computed from by `nodes`, as far as they are small enough to be settings.
+    fn small_weights_behind(&self, name: &str, nodes: &Nodes<'_>) -> Vec<String> {
+        const MOST_ELEMENTS: usize = 64;
+        let weights = self.weights.borrow();
+        // Each name is looked at once, however many faults lead to it.
+        let mut seen = self.searched.borrow_mut();
+        let (mut pending, mut found) = (vec![name], Vec::new());
+        while let Some(name) = pending.pop() {
+            if !seen.insert(name.to_string()) {
+                continue;
+            }
+            match weights.get(name) {
+                Some(weight) if weight.stored.len() <= MOST_ELEMENTS => found.push(name.to_string()),
+                _ => pending.extend(nodes.giver(name).iter().flat_map(|&at| &nodes.all[at].input).map(String::as_str)),
+            }
+        }
+        found
+    }
+
     /// The diagnostic of a fault, or `None` if it is reported already.
-    fn diagnose(&self, fault: Fault, location: &Location) -> Option<Diagnostic> {
+    fn diagnose(&self, fault: Fault, location: &Location, nodes: &Nodes<'_>) -> Option<Diagnostic> {
         let diagnostic = match fault {
             Fault::Invalid(message) => Diagnostic::new(location.clone(), message),
             Fault::Unsupported(message) => Diagnostic::new(location.clone(), format!("not supported: {message}")),
@@ -390,6 +441,7 @@ impl<'a> Walker<'a> {
                     self.find(&name).map(|named| named.from.iter().cloned().collect()).unwrap_or_default();
                 let mut needs = self.needs.borrow_mut();
                 needs.extend(from.iter().map(|input| input.to_string()));
+                self.settings_needed.borrow_mut().extend(self.small_weights_behind(&name, nodes));
                 let inputs: Vec<String> = from.iter().map(|input| format!("`{input}`")).collect();
                 let message = format!("the value of input {input} `{name}` must be known when the model is imported");
                 let hint = match inputs.as_slice() {

@@ -398,3 +398,42 @@ fn fused_attention_is_what_it_was_fused_from() {
     let results = run(&imported, &[("x", floats(&[2, 3, 4], &weights(24, 3)))]);
     close(&results["fused"], &results["plain"].to_f32());
 }
+
+#[test]
+fn a_branch_that_does_not_fit_asks_for_the_condition() {
+    // Only one branch is right for inputs of this shape, as in models of two rates of sound.
+    let fits = graph("").node("Neg x -> y").gives("y");
+    let misfit = graph("").ints("shape", &[1], &[3]).node("Reshape x shape -> y").gives("y");
+    let branches = [body("then_branch", fits), body("else_branch", misfit)];
+    let bytes = graph("x:float[2] c:bool[]").with("If c -> y", branches).gives("y").model(Vec::new());
+    let error = import(&bytes, &Options::default()).unwrap_err();
+    assert_eq!(error.needs.iter().collect::<Vec<_>>(), ["c"]);
+    assert!(error.to_string().contains("Reshape"), "{error}");
+
+    let holds = |value: i64| {
+        let condition = TensorData::from_integers(nnc_ir::DType::Bool, vec![], [value]);
+        Options { values: BTreeMap::from([("c".to_string(), condition)]), ..Options::default() }
+    };
+    let imported = import(&bytes, &holds(1)).expect("the branch that is left fits");
+    close(&run(&imported, &[("x", floats(&[2], &[1.0, -2.0]))])["y"], &[-1.0, 2.0]);
+    assert!(import(&bytes, &holds(0)).unwrap_err().needs.is_empty());
+}
+
+#[test]
+fn floats_that_decide_shapes_are_no_weights() {
+    let outer = graph("x:float[1]").floats("sizes", &[2], &[2.0, 3.0]).floats("scale", &[1], &[2.0]);
+    let imported = outer
+        .ints("zero", &[], &[0])
+        .ints("one", &[], &[1])
+        .with("ReduceMax sizes -> most", [int("keepdims", 0)])
+        .with("Cast most -> n", [int("to", 7)])
+        .node("Range zero n one -> numbers")
+        .with("Cast numbers -> floats", [int("to", 1)])
+        .node("Mul floats scale -> scaled")
+        .node("Add scaled x -> y")
+        .gives("y")
+        .import();
+    close(&run(&imported, &[("x", floats(&[1], &[0.5])), ("scale", floats(&[1], &[2.0]))])["y"], &[0.5, 2.5, 4.5]);
+    let weights: Vec<String> = imported.module.weights.keys().map(ToString::to_string).collect();
+    assert_eq!(weights, ["scale"]);
+}

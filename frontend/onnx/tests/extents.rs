@@ -312,3 +312,44 @@ fn operators_that_would_take_fill_for_data_refuse() {
         assert!(message.contains(expected), "{node}: {message}");
     }
 }
+
+#[test]
+fn parts_along_another_axis_have_as_many_slices() {
+    let model = Model::default()
+        .input("x", ElemType::Float, &[2, 3])
+        .node("where = NonZero(x)", &[])
+        .node("rows, columns = Split(where)", &[("axis", 0)])
+        .node("both = Add(rows, columns)", &[]);
+    let runner = Runner::new(model, &["both"]);
+    let found = runner.run(&[TensorData::from_f32(vec![2, 3], &[0.0, 1.0, 0.0, 2.0, 0.0, 3.0])]);
+    assert_eq!((found[0].shape.as_slice(), found[0].to_i64()), (&[1, 3][..], vec![1, 1, 3]));
+}
+
+#[test]
+fn the_best_of_what_was_found_are_taken_and_filtered_again() {
+    // Scores above a threshold, at most three of them, best first; and those of them below another.
+    let model = Model::default()
+        .input("x", ElemType::Float, &[6])
+        .ints("three", &[1], &[3])
+        .ints("flat", &[1], &[-1])
+        .float("least", 0.0)
+        .float("most", 4.5)
+        .node("above = Greater(x, least)", &[])
+        .node("where = NonZero(above)", &[])
+        .node("at = Reshape(where, flat)", &[])
+        .node("scores = Gather(x, at)", &[])
+        .node("n = Shape(scores)", &[])
+        .node("k = Min(n, three)", &[])
+        .node("best, order = TopK(scores, k)", &[])
+        .node("below = Less(best, most)", &[])
+        .node("again = NonZero(below)", &[])
+        .node("last = Reshape(again, flat)", &[])
+        .node("kept = Gather(best, last)", &[]);
+    let runner = Runner::new(model, &["best", "order", "kept"]);
+    let run = |x: [f32; 6]| {
+        let found = runner.run(&[TensorData::from_f32(vec![6], &x)]);
+        (found[0].to_f32(), found[1].to_i64(), found[2].to_f32())
+    };
+    assert_eq!(run([1.0, -1.0, 5.0, 2.0, 4.0, -3.0]), (vec![5.0, 4.0, 2.0], vec![1, 3, 2], vec![4.0, 2.0]));
+    assert_eq!(run([-1.0, -1.0, 3.0, -2.0, -4.0, -3.0]), (vec![3.0], vec![0], vec![3.0]));
+}

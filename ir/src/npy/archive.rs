@@ -65,17 +65,29 @@ pub fn read_npz(reader: impl Read + Seek) -> Result<IndexMap<String, TensorData>
 /// # Errors
 /// NumPy has no `bf16`.
 pub fn write_npz(arrays: &IndexMap<String, TensorData>) -> Result<Vec<u8>, NpyError> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    let mut files = IndexMap::new();
     for (name, array) in arrays {
         let bytes =
             write_npy(array).map_err(|error| NpyError::InMember { name: name.clone(), error: Box::new(error) })?;
+        files.insert(name.clone(), bytes);
+    }
+    write_files(&files)
+}
+
+/// The bytes of an archive of `.npy` files, by the names of the arrays in them.
+///
+/// # Errors
+/// The archive is larger than the format allows.
+pub fn write_files(files: &IndexMap<String, Vec<u8>>) -> Result<Vec<u8>, NpyError> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes) in files {
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .last_modified_time(DateTime::default())
             .unix_permissions(0o644)
             .large_file(u32::try_from(bytes.len()).is_err());
         writer.start_file(format!("{name}.npy"), options)?;
-        writer.write_all(&bytes)?;
+        writer.write_all(bytes)?;
     }
     Ok(writer.finish()?.into_inner())
 }

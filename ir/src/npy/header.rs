@@ -47,11 +47,7 @@ impl Header {
             DType::F64 => "<f8",
             DType::BF16 => unreachable!("a header has no type that NumPy lacks"),
         };
-        let shape = match self.shape.as_slice() {
-            [extent] => format!("({extent},)"),
-            extents => format!("({})", extents.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
-        };
-        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}")
+        text_of(descr, &self.shape)
     }
 
     pub(super) fn parse(text: &[u8]) -> Result<Self, NpyError> {
@@ -85,6 +81,15 @@ impl Header {
         let shape = shape.ok_or_else(|| missing("shape"))?;
         Ok(Self { dtype, big_endian, fortran_order, shape })
     }
+}
+
+/// The text NumPy writes for row-major elements of a type.
+pub(super) fn text_of(descr: &str, shape: &[usize]) -> String {
+    let shape = match shape {
+        [extent] => format!("({extent},)"),
+        extents => format!("({})", extents.iter().map(usize::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}")
 }
 
 struct Parser<'a> {

@@ -124,6 +124,26 @@ fn files_that_lie_are_errors_and_take_no_memory() {
     assert_eq!(error(b"\x93NUMPY\x01\x00\xff\x00{"), "the file ends after 1 bytes of header, expected 255");
 }
 
+#[test]
+fn strings_are_as_wide_as_the_longest() {
+    let bytes = write_npy_strings(&[2], &["cat", "Füchse"]);
+    let (header, elements) = bytes.split_at(bytes.len() - 2 * 6 * 4);
+    assert!(header.len().is_multiple_of(64));
+    let text = String::from_utf8_lossy(&header[10..]);
+    assert_eq!(text.trim_end(), "{'descr': '<U6', 'fortran_order': False, 'shape': (2,), }");
+    let codes: Vec<u32> = elements.chunks(4).map(|code| u32::from_le_bytes(code.try_into().unwrap())).collect();
+    let text = |codes: &[u32]| codes.iter().filter_map(|&code| char::from_u32(code)).collect::<String>();
+    assert_eq!((text(&codes[..6]).as_str(), text(&codes[6..]).as_str()), ("cat\0\0\0", "Füchse"));
+    assert_eq!(
+        error_of(&bytes),
+        "element type `<U6` is not supported, expected one of ?, i1, i2, i4, i8, u1, u2, u4, u8, f2, f4, f8"
+    );
+}
+
+fn error_of(bytes: &[u8]) -> String {
+    read_npy(bytes).unwrap_err().to_string()
+}
+
 fn arrays() -> IndexMap<String, TensorData> {
     IndexMap::from([
         ("x".to_string(), TensorData::from_f32(vec![2, 2], &[1.0, 2.0, 3.0, 4.0])),

@@ -6,8 +6,10 @@ use nnc_ir::{Dim, Op};
 
 use super::{Bound, refusal};
 use crate::cx::Cx;
+use crate::elem::ElemType;
 use crate::fault::Fault;
 use crate::ops::{Import, Outcome};
+use crate::shape_int::ShapeInt;
 use crate::value::Value;
 
 /// Imports a node whose inputs have `bounds`. The node's function does not see them.
@@ -29,6 +31,7 @@ pub(super) fn of(op_type: &str) -> Option<Rule> {
         "Unsqueeze" => unsqueeze,
         "Reshape" | "Flatten" => reshape,
         "Slice" => slice,
+        "Split" => split,
         "Concat" => concat,
         "Gather" => gather,
         "GatherND" => gather_nd,
@@ -45,7 +48,9 @@ pub(super) fn of(op_type: &str) -> Option<Rule> {
         "ReduceMean" => |cx, import, bounds| reduce(cx, import, bounds, None),
         "ArgMax" => |cx, import, bounds| extremum(cx, import, bounds, f64::NEG_INFINITY),
         "ArgMin" => |cx, import, bounds| extremum(cx, import, bounds, f64::INFINITY),
-        "Softmax" | "LogSoftmax" | "Hardmax" | "LayerNormalization" | "TopK" => along_last,
+        "Softmax" | "LogSoftmax" | "Hardmax" | "LayerNormalization" => along_last,
+        "TopK" => top_k,
+        "NonZero" => non_zero,
         "MatMul" => matmul,
         "Gemm" => gemm,
         "Conv"
@@ -201,6 +206,15 @@ fn slice(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
     Ok(bounded(import(cx)?, &Bound::new(bound.axis, count)))
 }
 
+/// Parts along another axis have the slices of the whole.
+fn split(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
+    let bound = only_first(cx, bounds)?;
+    if cx.axis(cx.int_or("axis", 0)?, rank(cx, 0)?)? == bound.axis {
+        return Err(refusal(cx, bounds));
+    }
+    Ok(bounded(import(cx)?, bound))
+}
+
 /// Along another axis all have the same slices; along this one what counts comes together.
 fn concat(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
     let Some(first) = bounds.iter().flatten().next().cloned() else { return import(cx) };
@@ -252,6 +266,10 @@ fn gather(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome 
         [Some(data), None] | [Some(data)] if data.axis != axis => {
             let at = if data.axis > axis { data.axis + n_positions - 1 } else { data.axis };
             Ok(bounded(import(cx)?, &data.along(at)))
+        }
+        // Positions among those that count.
+        [Some(data), Some(positions)] if data.axis == axis => {
+            Ok(bounded(import(cx)?, &positions.along(axis + positions.axis)))
         }
         _ => Err(refusal(cx, bounds)),
     }
@@ -345,6 +363,39 @@ fn extremum(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>], fill: f64
     }
     let fill = Tensor::scalar(fill).to_dtype(data.dtype());
     let filled = bound.filled(&data, &fill);
+    cx.set_input(0, Value::with_elem(filled, cx.elem(0)?));
+    import(cx)
+}
+
+/// Fill is worse than everything, so what counts of the best comes first. How many are asked for may follow from the
+/// count; then the result has room for all.
+fn top_k(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
+    let bound = only_first(cx, bounds)?;
+    let data = cx.input(0)?;
+    let axis = cx.axis(cx.int_or("axis", -1)?, data.ty().rank())?;
+    if axis != bound.axis {
+        return Ok(bounded(import(cx)?, bound));
+    }
+    let worst = if cx.flag("largest", true)? { f64::NEG_INFINITY } else { f64::INFINITY };
+    let fill = Tensor::scalar(worst).to_dtype(data.dtype());
+    let filled = bound.filled(&data, &fill);
+    cx.set_input(0, Value::with_elem(filled, cx.elem(0)?));
+    if !cx.has(1) || cx.try_known(1).is_some() {
+        // More than there are would be an error; it gives all there are.
+        let asked = if cx.has(1) { cx.known_int(1)? } else { cx.int_or("k", 0)? };
+        let count = bound.count.minimum(asked);
+        return Ok(bounded(import(cx)?, &Bound::new(axis, count)));
+    }
+    let asked = cx.input(1)?.reshape(());
+    cx.set_input(1, Value::ints(vec![ShapeInt::of(&data.shape()[axis])], vec![1], ElemType::Int64));
+    Ok(bounded(import(cx)?, &Bound::new(axis, bound.count.minimum(asked))))
+}
+
+/// Fill is zero, so nothing is found there.
+fn non_zero(cx: &mut Cx<'_>, import: Import, bounds: &[Option<Bound>]) -> Outcome {
+    let bound = only_first(cx, bounds)?;
+    let data = cx.input(0)?;
+    let filled = bound.filled(&data, &Tensor::scalar(0).to_dtype(data.dtype()));
     cx.set_input(0, Value::with_elem(filled, cx.elem(0)?));
     import(cx)
 }

@@ -61,7 +61,14 @@ pub(super) fn declare_inputs(trace: &Trace, walker: &Walker<'_>, graph: &GraphPr
                 walker.bind(name, value, &sources);
                 let positions = first..inputs.n_params;
                 if !positions.is_empty() || is_sequence {
-                    ports.push(Port { name: name.to_string(), elem, positions, is_sequence, bound: None });
+                    ports.push(Port {
+                        name: name.to_string(),
+                        elem,
+                        positions,
+                        is_sequence,
+                        bound: None,
+                        labels: None,
+                    });
                 }
             }
             Err(message) => walker.bind(name, tensor::fault(message).into(), &[name]),

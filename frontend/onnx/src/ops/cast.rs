@@ -9,6 +9,7 @@ use nnc_frontend::tensor::apply;
 use nnc_ir::{DType, Op, Scalar, TensorData};
 
 use super::ints::{Ints, ints_of, is_symbolic};
+use super::positions::look_up;
 use super::{Entry, Outcome, op};
 use crate::cx::Cx;
 use crate::elem::ElemType;
@@ -42,7 +43,14 @@ fn convert_input(cx: &mut Cx<'_>, to: ElemType) -> Outcome {
         return Ok(vec![Value::ints(elements, shape, to)]);
     }
     match value {
+        value @ (Value::Strings(_) | Value::Picked(_)) if to == ElemType::String => Ok(vec![value]),
         Value::Strings(strings) => Ok(vec![from_strings(cx, &strings, to, rounding)?]),
+        Value::Picked(picked) => {
+            let table = StringTensor { shape: vec![picked.table.len()], elements: picked.table.to_vec() };
+            let numbers = from_strings(cx, &table, to, rounding)?;
+            let numbers = cx.tensor_of(&numbers).expect("numbers are a tensor");
+            Ok(vec![Value::with_elem(look_up(&numbers, &picked.positions), to)])
+        }
         value @ Value::Tensor(_) if cx.elem(0)? == to => Ok(vec![value]),
         _ if to == ElemType::String => to_strings(cx),
         _ => Ok(vec![Value::with_elem(convert(cx, &cx.input(0)?, to, rounding)?, to)]),

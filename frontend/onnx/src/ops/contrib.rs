@@ -10,6 +10,9 @@ use nnc_ir::{DType, Dim};
 use super::attention::{Group, heads, positions, softmax};
 use super::{Cx, Domain, Entry, Fault, Outcome, iota, many, one, op, rotary, wide, zeros};
 
+pub(super) mod fused;
+pub(super) mod grouped_query;
+
 pub(super) const OPS: &[Entry] = &[
     op("Attention", 1.., attention).in_domain(Domain::Microsoft),
     op("BiasGelu", 1.., bias_gelu).in_domain(Domain::Microsoft),

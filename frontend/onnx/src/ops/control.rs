@@ -42,6 +42,19 @@ fn if_(cx: &mut Cx<'_>) -> Outcome {
             _ => Err(cx.invalid(format!("the condition is {}, expected one element", condition.ty()))),
         };
     }
+    match cx.walker.attempt(|| branches(cx, on_true, on_false)) {
+        Ok(values) => Ok(values),
+        Err(failure) => {
+            // A branch that is never taken for inputs like these may well be at fault: with the condition known, the
+            // other one is all that is imported.
+            cx.would_help(0);
+            Err(cx.walker.give_up(failure))
+        }
+    }
+}
+
+/// Both branches, one of which is taken when the program runs.
+fn branches(cx: &Cx<'_>, on_true: &GraphProto, on_false: &GraphProto) -> Outcome {
     let condition = scalar(cx, cx.input(0)?, "condition")?.to_dtype(DType::Bool);
     // A branch that cannot be one gives a poisoned tensor, with which `cond` does nothing.
     let branches: RefCell<Vec<Result<Vec<Value>, Fault>>> = RefCell::default();

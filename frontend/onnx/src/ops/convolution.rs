@@ -52,7 +52,7 @@ pub(super) fn attributes(cx: &Cx<'_>, x: &Tensor, weight: &Tensor) -> Result<Con
     })
 }
 
-fn conv(cx: &mut Cx<'_>) -> Outcome {
+pub(super) fn conv(cx: &mut Cx<'_>) -> Outcome {
     let (x, weight, bias) = (cx.input(0)?, cx.input(1)?, cx.optional(2)?);
     let attrs = attributes(cx, &x, &weight)?;
     one(with_bias(apply(Op::Convolution(attrs), &[&x, &weight]), bias))

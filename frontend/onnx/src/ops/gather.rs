@@ -3,16 +3,15 @@
 //! Negative positions count from the end. One that is known to be out of range is a fault; one that turns out to be when
 //! the program runs takes the nearest element.
 
-use std::rc::Rc;
-
 use nnc_frontend::Tensor;
 use nnc_ir::{Dim, TensorData};
 
+use super::ints::moved;
 use super::positions::{counting, index_along, of_type_of};
 use super::{Entry, Outcome, op};
 use crate::cx::Cx;
 use crate::fault::Fault;
-use crate::value::{StringTensor, Value};
+use crate::value::Value;
 
 pub(super) const OPS: &[Entry] = &[
     op("Gather", 1.., gather),
@@ -29,16 +28,17 @@ fn gather(cx: &mut Cx<'_>) -> Outcome {
     {
         return Ok(vec![picked]);
     }
-    let data = cx.input(0)?;
-    let axis = cx.axis(axis, data.ty().rank())?;
-    let picked = match positions {
-        Some(positions) => take(cx, &data, axis, &positions)?,
-        None => index_along(&data, axis, &cx.input(1)?),
-    };
-    Ok(vec![of_type_of(cx, 0, picked)?])
+    let picked = moved(cx, 0, |data| {
+        let axis = cx.axis(axis, data.ty().rank())?;
+        match &positions {
+            Some(positions) => take(cx, data, axis, positions),
+            None => Ok(index_along(data, axis, &cx.input(1)?)),
+        }
+    })?;
+    Ok(vec![picked])
 }
 
-/// Elements of a vector of extents or of strings, which are no tensors of the trace.
+/// Elements of a vector of extents, which is no tensor of the trace.
 fn gather_known(cx: &Cx<'_>, axis: i64, positions: &TensorData) -> Result<Option<Value>, Fault> {
     let shape = positions.shape.clone();
     match cx.value(0)? {
@@ -51,24 +51,6 @@ fn gather_known(cx: &Cx<'_>, axis: i64, positions: &TensorData) -> Result<Option
             let picked: Result<Vec<_>, Fault> =
                 positions.to_i64().into_iter().map(|at| Ok(ints[from_front(cx, at, ints.len())?].clone())).collect();
             Ok(Some(Value::ints(picked?, shape, value.elem)))
-        }
-        Value::Strings(strings) => {
-            let axis = cx.axis(axis, strings.shape.len())?;
-            let extent = strings.shape[axis];
-            let rows: Result<Vec<usize>, Fault> =
-                positions.to_i64().into_iter().map(|at| from_front(cx, at, extent)).collect();
-            let rows = rows?;
-            let inner: usize = strings.shape[axis + 1..].iter().product();
-            let outer: usize = strings.shape[..axis].iter().product();
-            let mut elements = Vec::with_capacity(outer * rows.len() * inner);
-            for block in 0..outer {
-                for row in &rows {
-                    elements.extend_from_slice(&strings.elements[(block * extent + row) * inner..][..inner]);
-                }
-            }
-            let mut gathered = strings.shape.clone();
-            gathered.splice(axis..=axis, shape);
-            Ok(Some(Value::Strings(Rc::new(StringTensor { shape: gathered, elements }))))
         }
         _ => Ok(None),
     }

@@ -6,16 +6,15 @@
 //! can be written ([`elementwise`]). What neither covers becomes a tensor, computed at run time. Whole numbers among
 //! floats count as integers, since exporters scale extents in floats.
 
-use std::rc::Rc;
-
 use nnc_frontend::Tensor;
 use nnc_ir::TensorData;
 
 use crate::cx::Cx;
 use crate::elem::ElemType;
 use crate::fault::Fault;
+use crate::labels::Picked;
 use crate::shape_int::ShapeInt;
-use crate::value::{Source, StringTensor, Value};
+use crate::value::{Source, Value};
 
 /// Tensors of more elements are no shapes.
 const MAX_LEN: usize = 64;
@@ -117,7 +116,7 @@ fn source(at: usize, shape: &[usize], from: &[usize]) -> usize {
 }
 
 /// Input `index` with its elements moved by `f`, which must do no more than that: it may be applied to the positions of
-/// symbolic elements or strings instead. The element type is kept.
+/// symbolic elements or strings instead. Where strings go may turn out when the program runs. The element type is kept.
 pub(super) fn moved(
     cx: &Cx<'_>,
     index: usize,
@@ -135,10 +134,14 @@ pub(super) fn moved_all(
     let values: Vec<Value> = indices.iter().map(|&index| cx.value(index)).collect::<Result<_, _>>()?;
     let elem = cx.elem(indices[0])?;
     if let Some(strings) = values.iter().map(strings_of).collect::<Option<Vec<_>>>() {
-        let (positions, elements) = number(strings.iter().map(|own| (own.shape.clone(), own.elements.clone())));
-        let (shape, order) = known(f(&positions)?)?;
-        let elements = order.into_iter().map(|at| elements[at].clone()).collect();
-        return Ok(Value::Strings(Rc::new(StringTensor { shape, elements })));
+        let mut table = Vec::new();
+        let mut positions = Vec::with_capacity(strings.len());
+        for own in strings {
+            // Positions in a table that begins where the others end.
+            positions.push(own.positions + table.len() as i64);
+            table.extend(own.table.iter().cloned());
+        }
+        return Ok(Value::strings(f(&positions)?, table));
     }
     if values.iter().any(is_symbolic)
         && let Some(ints) = values.iter().map(ints_of).collect::<Option<Vec<_>>>()
@@ -151,9 +154,15 @@ pub(super) fn moved_all(
     Ok(Value::with_elem(f(&tensors)?, elem))
 }
 
-fn strings_of(value: &Value) -> Option<Rc<StringTensor>> {
+/// Strings, known or not, as positions in a list.
+fn strings_of(value: &Value) -> Option<Picked> {
     match value {
-        Value::Strings(strings) => Some(strings.clone()),
+        Value::Strings(strings) => {
+            let all: Vec<i64> = (0..strings.elements.len() as i64).collect();
+            let positions = Tensor::from_data(TensorData::from_i64(strings.shape.clone(), &all));
+            Some(Picked { positions, table: strings.elements.as_slice().into() })
+        }
+        Value::Picked(picked) => Some(picked.clone()),
         _ => None,
     }
 }

@@ -22,7 +22,7 @@ fn matmul(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// `alpha * A * B + beta * C`, where `C` broadcasts and may be left out.
-fn gemm(cx: &mut Cx<'_>) -> Outcome {
+pub(super) fn gemm(cx: &mut Cx<'_>) -> Outcome {
     let (a, b) = pair(cx)?;
     if a.rank() != 2 || b.rank() != 2 {
         return Err(cx.invalid(format!("inputs 0 and 1 are {} and {}, expected matrices", a.ty(), b.ty())));

@@ -1,7 +1,7 @@
 //! `ai.onnx.ml`: classical models and the preparation of their inputs.
 //!
-//! Features are numbers: maps and strings exist only while importing, so class labels that are strings and `ZipMap`
-//! are not supported. Scores are `float`, whatever the features are.
+//! Features are numbers. Class labels that are strings are positions in a list, and the maps that `ZipMap` makes are
+//! tensors with keys ([`labels`](crate::labels)). Scores are `float`, whatever the features are.
 
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
@@ -15,6 +15,7 @@ pub(super) mod features;
 mod forest;
 pub(super) mod labels;
 pub(super) mod linear;
+pub(super) mod maps;
 pub(super) mod svm;
 pub(super) mod trees;
 

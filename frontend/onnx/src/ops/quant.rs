@@ -36,6 +36,8 @@ pub(super) const OPS: &[Entry] = &[
         .in_domain(Domain::Microsoft),
     op("QLinearGlobalAveragePool", 1.., qlinear_global_average_pool).in_domain(Domain::Microsoft),
     op("QLinearConcat", 1.., qlinear_concat).in_domain(Domain::Microsoft),
+    op("QLinearSoftmax", 1.., |cx| qlinear_unary(cx, softmax)).in_domain(Domain::Microsoft),
+    op("QGemm", 1.., qgemm).in_domain(Domain::Microsoft),
 ];
 
 /// Which scale and zero point belong to an element.
@@ -188,9 +190,18 @@ fn dequantize_linear(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// A tensor of floats as `u8` over the range it has: the elements, their scale and their zero point.
-fn dynamically_quantized(x: &Tensor) -> (Tensor, Tensor, Tensor) {
+pub(super) fn dynamically_quantized(x: &Tensor) -> (Tensor, Tensor, Tensor) {
+    quantized_to(x, &x.max(..), &x.min(..))
+}
+
+/// [`dynamically_quantized`] of each row by itself.
+pub(super) fn dynamically_quantized_rows(x: &Tensor) -> (Tensor, Tensor, Tensor) {
+    quantized_to(x, &x.max_keepdim(-1), &x.min_keepdim(-1))
+}
+
+fn quantized_to(x: &Tensor, largest: &Tensor, least: &Tensor) -> (Tensor, Tensor, Tensor) {
     let range = 255.0;
-    let (largest, least) = (x.max(..).maximum(0.0), x.min(..).minimum(0.0));
+    let (largest, least) = (largest.maximum(0.0), least.minimum(0.0));
     let spread = &largest - &least;
     let scale = where_(&spread.eq(0.0), 1.0, spread) / range;
     let zero_point = (-least / &scale).clamp(0.0, range).round();
@@ -332,4 +343,33 @@ fn qlinear_concat(cx: &mut Cx<'_>) -> Outcome {
         (2..cx.n_inputs()).step_by(3).map(|first| dequantized_input(cx, first)).collect::<Result<Vec<_>, _>>()?;
     let axis = cx.int("axis")?.ok_or_else(|| cx.invalid("the attribute `axis` is missing"))?;
     quantized_output(cx, &Tensor::cat(&parts, axis), 0, 1)
+}
+
+/// A softmax as the operator set that attribute `opset` names has it: before 13 over everything from the axis on.
+fn softmax(cx: &Cx<'_>, x: Tensor) -> Result<Tensor, Fault> {
+    let axis = cx.int_or("axis", -1)?;
+    if cx.int_or("opset", 13)? >= 13 {
+        return Ok(x.softmax(axis));
+    }
+    let axis = cx.axis(axis, x.rank())?;
+    Ok(x.flatten(axis as i64, -1).softmax(-1).reshape(x.shape()))
+}
+
+/// `com.microsoft`: a product of quantized matrices with a bias in its scale, as floats unless a scale is given for it.
+fn qgemm(cx: &mut Cx<'_>) -> Outcome {
+    let side = |index: usize, name: &str| -> Result<Integers, Fault> {
+        let zero_point = cx.optional(index + 2)?;
+        let x = cx.input(index)?;
+        // Zero points of columns stay where they are: they belong to columns of the product.
+        let x = if cx.flag(name, false)? { x.transpose(0, 1) } else { x };
+        Ok(Integers::new(&x, zero_point.as_ref()))
+    };
+    let sums = side(0, "transA")?.matmul(&side(3, "transB")?);
+    let sums = match cx.optional(6)? {
+        Some(bias) => sums + bias,
+        None => sums,
+    };
+    let scale = cx.input(1)? * cx.input(4)? * cx.float_or("alpha", 1.0)?;
+    let y = sums.to_dtype(DType::F32) * scale;
+    if cx.has(7) { quantized_output(cx, &y, 7, 0) } else { one(y) }
 }

@@ -1,4 +1,4 @@
-//! `RNN`, `GRU` and `LSTM`.
+//! `RNN`, `GRU` and `LSTM`, and `DynamicQuantizeLSTM` of `com.microsoft`.
 //!
 //! What they share is here: operands and layouts, directions, lengths of sequences, and the loop over the steps. What
 //! distinguishes them is a [`Cell`] each: how one step makes the next state. As in the front end's own layers, what
@@ -10,34 +10,54 @@ use nnc_frontend::functional::Scan;
 use nnc_frontend::tensor::where_;
 use nnc_ir::Dim;
 
-use super::{Cx, Entry, Fault, Outcome, iota, many, op, zeros};
+use super::{Cx, Domain, Entry, Fault, Outcome, iota, many, op, zeros};
 
 mod activation;
 mod cell;
+mod factor;
 
 use activation::Activation;
 use cell::{Cell, Gru, Lstm, Rnn};
+use factor::Factor;
 
-pub(super) const OPS: &[Entry] = &[op("RNN", 7.., rnn), op("GRU", 7.., gru), op("LSTM", 7.., lstm)];
+pub(super) const OPS: &[Entry] = &[
+    op("RNN", 7.., rnn),
+    op("GRU", 7.., gru),
+    op("LSTM", 7.., lstm),
+    op("DynamicQuantizeLSTM", 1.., dynamic_quantize_lstm).in_domain(Domain::Microsoft),
+];
 
 fn rnn(cx: &mut Cx<'_>) -> Outcome {
-    recurrent::<Rnn>(cx)
+    recurrent::<Rnn>(cx, Form::Plain)
 }
 
 fn gru(cx: &mut Cx<'_>) -> Outcome {
-    recurrent::<Gru>(cx)
+    recurrent::<Gru>(cx, Form::Plain)
 }
 
 fn lstm(cx: &mut Cx<'_>) -> Outcome {
-    recurrent::<Lstm>(cx)
+    recurrent::<Lstm>(cx, Form::Plain)
+}
+
+fn dynamic_quantize_lstm(cx: &mut Cx<'_>) -> Outcome {
+    recurrent::<Lstm>(cx, Form::Quantized)
+}
+
+/// How `W` and `R` are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As floats, a row for each gate.
+    Plain,
+    /// As integers of 8 bits, a column for each gate; scales and zero points are inputs 8 to 11.
+    Quantized,
 }
 
 /// The operands of one direction.
 struct Weights {
     /// `[gates * hidden, input]`.
-    w: Tensor,
+    w: Factor,
     /// `[gates * hidden, hidden]`.
-    r: Tensor,
+    r: Factor,
     /// The biases beside `W` and beside `R`, `[gates * hidden]` each.
     bias: Option<(Tensor, Tensor)>,
     /// `[hidden]` each, of the input, output and forget gates.
@@ -73,7 +93,7 @@ enum Direction {
     Reverse,
 }
 
-fn recurrent<C: Cell>(cx: &mut Cx<'_>) -> Outcome {
+fn recurrent<C: Cell>(cx: &mut Cx<'_>, form: Form) -> Outcome {
     let directions: &[Direction] = match cx.string_or("direction", "forward")?.as_str() {
         "forward" => &[Direction::Forward],
         "reverse" => &[Direction::Reverse],
@@ -87,7 +107,7 @@ fn recurrent<C: Cell>(cx: &mut Cx<'_>) -> Outcome {
     }
     let x = if batch_first { x.transpose(0, 1) } else { x };
     let (n_steps, n) = (x.size(0), x.size(1));
-    let weights = directions_of::<C>(cx, directions.len())?;
+    let weights = directions_of::<C>(cx, form, directions.len())?;
     let inside = cx.optional(4)?.map(|lengths| step_mask(&lengths, &n_steps, &n));
 
     let mut states = Vec::with_capacity(C::N_STATES);
@@ -129,8 +149,17 @@ fn recurrent<C: Cell>(cx: &mut Cx<'_>) -> Outcome {
 }
 
 /// The operands of each direction, checked against each other.
-fn directions_of<C: Cell>(cx: &mut Cx<'_>, n_directions: usize) -> Result<Vec<Weights>, Fault> {
-    let (w, r, b) = (cx.input(1)?, cx.input(2)?, cx.optional(3)?);
+fn directions_of<C: Cell>(cx: &mut Cx<'_>, form: Form, n_directions: usize) -> Result<Vec<Weights>, Fault> {
+    let matrices = |index: usize| -> Result<Tensor, Fault> {
+        let given = cx.input(index)?;
+        // Rows are gates from here on.
+        Ok(if form == Form::Quantized && given.rank() == 3 { given.transpose(1, 2) } else { given })
+    };
+    let (w, r, b) = (matrices(1)?, matrices(2)?, cx.optional(3)?);
+    let quantization = match form {
+        Form::Plain => None,
+        Form::Quantized => Some([[cx.input(8)?, cx.input(9)?], [cx.input(10)?, cx.input(11)?]]),
+    };
     let hidden = r.ty().shape.dims().last().and_then(Dim::as_const).unwrap_or(0);
     let n_rows = C::N_GATES * hidden;
     let is = |tensor: &Tensor, dims: &[usize]| {
@@ -165,9 +194,17 @@ fn directions_of<C: Cell>(cx: &mut Cx<'_>, n_directions: usize) -> Result<Vec<We
 
     let direction = |(idx, activations): (usize, &[Activation])| {
         let of = |tensor: &Tensor| tensor.select(0, idx as i64);
+        let factor = |tensor: &Tensor, which: usize| match &quantization {
+            None => Factor::Plain(of(tensor)),
+            Some(given) => {
+                // One scale a direction, or one for each of its gates.
+                let [scale, zero_point] = [&given[which][0], &given[which][1]].map(&of);
+                Factor::Quantized { elements: of(tensor), scale, zero_point }
+            }
+        };
         Weights {
-            w: of(&w),
-            r: of(&r),
+            w: factor(&w, 0),
+            r: factor(&r, 1),
             bias: b.as_ref().map(of).map(|b| (b.narrow(0, 0, n_rows), b.narrow(0, n_rows, n_rows))),
             peepholes: peepholes.as_ref().map(of).map(|p| [0, 1, 2].map(|gate| p.narrow(0, gate * hidden, hidden))),
             hidden,

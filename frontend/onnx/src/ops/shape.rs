@@ -30,7 +30,10 @@ pub(super) fn extents_of_input(cx: &Cx<'_>) -> Result<Vec<Dim>, Fault> {
         Value::Strings(strings) => Ok(Shape::fixed(&strings.shape).0),
         // A weight need not become a parameter to say its shape, nor integers a tensor.
         Value::Tensor(value) => Ok(value.shape().0),
-        Value::Sequence(_) | Value::Optional(_) => Err(cx.invalid("input 0 is no tensor, expected one")),
+        Value::Picked(picked) => Ok(picked.positions.shape().0),
+        Value::Sequence(_) | Value::Optional(_) | Value::Maps(_) => {
+            Err(cx.invalid("input 0 is no tensor, expected one"))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use nnc_frontend::Tensor;
 
 use super::{Cx, Fault};
 use crate::bound::Bound;
+use crate::labels::{Maps, Picked};
 use crate::value::{TensorValue, Value};
 
 /// The tensors of a value in order; behind one of which only some slices count, their number.
@@ -17,6 +18,8 @@ pub(super) fn leaves(cx: &Cx<'_>, value: &Value, into: &mut Vec<Tensor>) -> Resu
         }
         Value::Sequence(elements) => elements.iter().try_for_each(|element| leaves(cx, element, into))?,
         Value::Optional(element) => element.iter().try_for_each(|element| leaves(cx, element, into))?,
+        Value::Picked(picked) => into.push(picked.positions.clone()),
+        Value::Maps(maps) => into.push(maps.values.clone()),
         Value::Strings(_) => return Err(cx.unsupported("strings that depend on tensors")),
     }
     Ok(())
@@ -47,6 +50,14 @@ fn rebuild(like: &Value, tensors: &mut impl Iterator<Item = Tensor>) -> Value {
             Value::Optional(element.as_ref().map(|element| Box::new(rebuild(element, tensors))))
         }
         Value::Strings(strings) => Value::Strings(strings.clone()),
+        Value::Picked(picked) => {
+            let positions = tensors.next().expect("a value is rebuilt from as many tensors as it has");
+            Value::Picked(Picked { positions, table: picked.table.clone() })
+        }
+        Value::Maps(maps) => {
+            let values = tensors.next().expect("a value is rebuilt from as many tensors as it has");
+            Value::Maps(Maps { values, keys: maps.keys.clone() })
+        }
     }
 }
 
@@ -66,6 +77,10 @@ fn is_same(lhs: &Value, rhs: &Value) -> bool {
         (Value::Sequence(lhs), Value::Sequence(rhs)) => all_same(lhs, rhs),
         (Value::Optional(None), Value::Optional(None)) => true,
         (Value::Optional(Some(lhs)), Value::Optional(Some(rhs))) => is_same(lhs, rhs),
+        (Value::Picked(lhs), Value::Picked(rhs)) => {
+            lhs.table == rhs.table && lhs.positions.shape() == rhs.positions.shape()
+        }
+        (Value::Maps(lhs), Value::Maps(rhs)) => lhs.keys == rhs.keys && lhs.values.ty() == rhs.values.ty(),
         _ => false,
     }
 }
@@ -81,6 +96,8 @@ pub(super) fn is_poisoned(value: &Value) -> bool {
         Value::Tensor(tensor) => tensor.is_poisoned(),
         Value::Sequence(elements) => elements.iter().any(is_poisoned),
         Value::Optional(element) => element.as_deref().is_some_and(is_poisoned),
+        Value::Picked(picked) => picked.positions.is_poisoned(),
+        Value::Maps(maps) => maps.values.is_poisoned(),
         Value::Strings(_) => false,
     }
 }
@@ -92,5 +109,6 @@ pub(super) fn is_known(value: &Value) -> bool {
         Value::Sequence(elements) => elements.iter().all(is_known),
         Value::Optional(element) => element.as_deref().is_none_or(is_known),
         Value::Strings(_) => true,
+        Value::Picked(_) | Value::Maps(_) => false,
     }
 }

@@ -12,8 +12,7 @@ use crate::value::Value;
 /// The labels of a classifier.
 pub(super) enum Classes {
     Ints(Vec<i64>),
-    /// How many there are: labels that are strings are known to nobody when the program runs.
-    Strings(usize),
+    Strings(Vec<Vec<u8>>),
 }
 
 impl Classes {
@@ -23,7 +22,9 @@ impl Classes {
             return Ok(Self::Ints(labels));
         }
         match cx.strings(strings)? {
-            Some(labels) if !labels.is_empty() => Ok(Self::Strings(labels.len())),
+            Some(labels) if !labels.is_empty() => {
+                Ok(Self::Strings(labels.into_iter().map(String::into_bytes).collect()))
+            }
             _ => {
                 Err(cx.invalid(format!("attribute `{ints}` is left out, and so is `{strings}`: expected one of them")))
             }
@@ -33,18 +34,17 @@ impl Classes {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Ints(labels) => labels.len(),
-            Self::Strings(n_labels) => *n_labels,
+            Self::Strings(labels) => labels.len(),
         }
     }
 
-    /// The label of the largest score of each row. Those that are strings cannot be had; whoever asks for them is told.
+    /// The label of the largest score of each row.
     pub(super) fn label(&self, scores: &Tensor) -> Value {
         match self {
             Self::Ints(labels) if labels.len() == 1 => {
                 where_(&scores.select(1, 0).gt(0.0), Tensor::scalar(labels[0]), 0).into()
             }
-            Self::Ints(_) => self.label_at(&scores.argmax(1)),
-            Self::Strings(_) => self.label_at(scores),
+            Self::Ints(_) | Self::Strings(_) => self.label_at(&scores.argmax(1)),
         }
     }
 
@@ -57,7 +57,7 @@ impl Classes {
     pub(super) fn label_at(&self, numbers: &Tensor) -> Value {
         match self {
             Self::Ints(labels) => look_up(&Tensor::from_slice(labels), numbers).into(),
-            Self::Strings(_) => Value::Optional(None),
+            Self::Strings(labels) => Value::strings(numbers.long(), labels.as_slice()),
         }
     }
 }

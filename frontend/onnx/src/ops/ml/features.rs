@@ -4,7 +4,8 @@
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
 
-use super::super::positions::{index_along, of_type_of};
+use super::super::ints::moved;
+use super::super::positions::index_along;
 use super::super::{Domain, Entry, Outcome, one, op};
 use super::{constant, floats, required};
 use crate::cx::Cx;
@@ -21,13 +22,15 @@ pub(in crate::ops) const OPS: &[Entry] = &[
 ];
 
 fn array_feature_extractor(cx: &mut Cx<'_>) -> Outcome {
-    let (data, positions) = (cx.input(0)?, cx.input(1)?);
-    let data = if data.ty().rank() == 1 { data.unsqueeze(0) } else { data };
-    let Some(last) = data.ty().rank().checked_sub(1) else {
-        return Err(cx.invalid("the input is a scalar, expected features"));
-    };
-    let picked = index_along(&data, last, &positions.reshape([-1]));
-    Ok(vec![of_type_of(cx, 0, picked)?])
+    let positions = cx.input(1)?;
+    let picked = moved(cx, 0, |data| {
+        let data = if data.ty().rank() == 1 { data.unsqueeze(0) } else { data.clone() };
+        let Some(last) = data.ty().rank().checked_sub(1) else {
+            return Err(cx.invalid("the input is a scalar, expected features"));
+        };
+        Ok(index_along(&data, last, &positions.reshape([-1])))
+    })?;
+    Ok(vec![picked])
 }
 
 fn binarizer(cx: &mut Cx<'_>) -> Outcome {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::rc::Rc;
 
 use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
@@ -15,7 +14,7 @@ use crate::cx::Cx;
 use crate::data::Stored;
 use crate::elem::ElemType;
 use crate::fault::Fault;
-use crate::value::{StringTensor, Value};
+use crate::value::Value;
 
 pub(in crate::ops) const OPS: &[Entry] = &[op("LabelEncoder", 1.., label_encoder).in_domain(Domain::Ml)];
 
@@ -51,13 +50,14 @@ impl Column {
     }
 }
 
-/// Known elements are looked up at once, strings among them. Others are compared with every key.
+/// Known elements are looked up at once, and so are all the strings that may be picked. Others are compared with every
+/// key.
 fn label_encoder(cx: &mut Cx<'_>) -> Outcome {
     if let Some(classes) = cx.strings("classes_strings")? {
         // The first version of the operator: from strings to their numbers, or back.
         let names = Column::Strings(classes.into_iter().map(String::into_bytes).collect());
         let numbers = Column::Numbers(TensorData::from_integers(DType::I64, vec![names.len()], 0..names.len() as i64));
-        let from_strings = matches!(cx.value(0)?, Value::Strings(_));
+        let from_strings = matches!(cx.value(0)?, Value::Strings(_) | Value::Picked(_));
         return if from_strings { map(cx, &names, &numbers) } else { map(cx, &numbers, &names) };
     }
     let keys = required(cx, "keys_*", Column::of(cx, "keys")?)?;
@@ -69,37 +69,38 @@ fn map(cx: &Cx<'_>, keys: &Column, values: &Column) -> Outcome {
     if keys.len() != values.len() {
         return Err(cx.invalid(format!("{} keys for {} values", keys.len(), values.len())));
     }
-    let input = cx.value(0)?;
-    let (shape, entries) = match (keys, &input) {
+    let (shape, entries) = match (keys, &cx.value(0)?) {
         (Column::Strings(keys), Value::Strings(strings)) => (strings.shape.clone(), find_all(keys, &strings.elements)),
-        (Column::Numbers(keys), Value::Tensor(value)) => match (value.known(), values) {
-            (None, Column::Numbers(values)) => return compare(cx, keys, values),
-            (None, Column::Strings(_)) => return Err(cx.unsupported("values that are strings, of elements not known")),
-            (Some(data), _) => (data.shape.clone(), known_entries(keys, &data)),
+        (Column::Strings(keys), Value::Picked(picked)) => {
+            let entries = find_all(keys, picked.table.iter());
+            return found(cx, values, &look_up(&Tensor::from_slice(&entries), &picked.positions));
+        }
+        (Column::Numbers(keys), Value::Tensor(value)) => match value.known() {
+            None => return found(cx, values, &compared(keys, &cx.input(0)?)),
+            Some(data) => (data.shape.clone(), known_entries(keys, &data)),
         },
         _ => return Err(cx.invalid("the keys are of another type than the input")),
     };
+    found(cx, values, &Tensor::from_data(TensorData::from_i64(shape, &entries)))
+}
+
+/// The values of entries; where an entry is -1, the default.
+fn found(cx: &Cx<'_>, values: &Column, entries: &Tensor) -> Outcome {
     match values {
         Column::Strings(values) => {
             let default = cx.string_or("default_string", "_Unused")?.into_bytes();
-            let pick = |entry: &Option<usize>| entry.map_or(&default, |entry| &values[entry]).clone();
-            let elements = entries.iter().map(pick).collect();
-            Ok(vec![Value::Strings(Rc::new(StringTensor { shape, elements }))])
+            Ok(vec![Value::strings_or(entries, values, default)])
         }
         Column::Numbers(values) => {
-            let default = default(cx, values)?;
-            let scalars = entries.iter().map(|entry| match entry {
-                Some(entry) => values.get(*entry),
-                None => default.get(0),
-            });
-            let data = TensorData::from_scalars(values.dtype, shape, scalars);
-            Ok(vec![Value::with_elem(Tensor::from_data(data), ElemType::of(values.dtype))])
+            let default = Tensor::from_data(default(cx, values)?).reshape(());
+            let value = look_up(&Tensor::from_data(values.clone()), &entries.maximum(0));
+            Ok(vec![Value::with_elem(where_(&entries.ge(0), value, default), ElemType::of(values.dtype))])
         }
     }
 }
 
-/// For each element the last entry with its key; not a number is a key like any other.
-fn known_entries(keys: &TensorData, data: &TensorData) -> Vec<Option<usize>> {
+/// For each element the last entry with its key, or -1; not a number is a key like any other.
+fn known_entries(keys: &TensorData, data: &TensorData) -> Vec<i64> {
     if !keys.dtype.is_float() && !data.dtype.is_float() {
         return find_all(keys.to_i64(), data.to_i64());
     }
@@ -110,13 +111,10 @@ fn known_entries(keys: &TensorData, data: &TensorData) -> Vec<Option<usize>> {
     find_all(bits(keys.to_f64()), bits(data.to_f64()))
 }
 
-/// For each element the position of the last key that is equal.
-fn find_all<K: Hash + Eq>(
-    keys: impl IntoIterator<Item = K>,
-    elements: impl IntoIterator<Item = K>,
-) -> Vec<Option<usize>> {
-    let table: HashMap<K, usize> = keys.into_iter().enumerate().map(|(entry, key)| (key, entry)).collect();
-    elements.into_iter().map(|element| table.get(&element).copied()).collect()
+/// For each element the position of the last key that is equal, or -1.
+fn find_all<K: Hash + Eq>(keys: impl IntoIterator<Item = K>, elements: impl IntoIterator<Item = K>) -> Vec<i64> {
+    let table: HashMap<K, i64> = keys.into_iter().zip(0..).collect();
+    elements.into_iter().map(|element| table.get(&element).copied().unwrap_or(-1)).collect()
 }
 
 /// What stands for an element without an entry.
@@ -130,17 +128,13 @@ fn default(cx: &Cx<'_>, values: &TensorData) -> Result<TensorData, Fault> {
     })
 }
 
-/// Elements that are computed: the largest number of a key that is equal, and what that entry holds.
-fn compare(cx: &Cx<'_>, keys: &TensorData, values: &TensorData) -> Outcome {
-    let x = cx.input(0)?;
+/// [`known_entries`] of elements that are computed: the largest number of a key that is equal.
+fn compared(keys: &TensorData, x: &Tensor) -> Tensor {
     let keys = Tensor::from_data(keys.clone()).to_dtype(x.dtype());
     let x = x.unsqueeze(-1);
     let mut same = x.eq(&keys);
     if x.dtype().is_float() {
         same = same.logical_or(x.isnan().logical_and(keys.isnan()));
     }
-    let entry = where_(&same, counting(&[Dim::from(values.len())], 0), -1).max(-1);
-    let found = look_up(&Tensor::from_data(values.clone()), &entry.maximum(0));
-    let default = Tensor::from_data(default(cx, values)?).reshape(());
-    Ok(vec![Value::with_elem(where_(&entry.ge(0), found, default), ElemType::of(values.dtype))])
+    where_(&same, counting(&[Dim::from(keys.numel().as_const().unwrap_or(0))], 0), -1).max(-1)
 }

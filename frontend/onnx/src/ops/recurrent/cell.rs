@@ -1,7 +1,6 @@
 //! The steps of the three kinds of recurrent network, in ONNX's order of gates.
 
 use nnc_frontend::Tensor;
-use nnc_frontend::tensor::ToTensor;
 
 use super::Weights;
 
@@ -22,7 +21,7 @@ pub(super) trait Cell {
     #[track_caller]
     fn project(weights: &Weights, x: &Tensor) -> Tensor {
         let bias = weights.bias.as_ref().map(|(of_w, of_r)| of_w + of_r);
-        x.linear(&weights.w, bias.as_ref().map(|bias| bias as &dyn ToTensor))
+        weights.w.times(x, bias.as_ref())
     }
 
     /// The state after a step whose part of the input is `projected`.
@@ -39,7 +38,7 @@ impl Cell for Rnn {
 
     #[track_caller]
     fn step(weights: &Weights, projected: &Tensor, state: &[Tensor]) -> Vec<Tensor> {
-        vec![weights.activate(0, &(projected + state[0].linear(&weights.r, None)))]
+        vec![weights.activate(0, &(projected + weights.r.times_rows(&state[0])))]
     }
 }
 
@@ -71,7 +70,7 @@ impl Cell for Gru {
             };
             of_w + added
         });
-        x.linear(&weights.w, bias.as_ref().map(|bias| bias as &dyn ToTensor))
+        weights.w.times(x, bias.as_ref())
     }
 
     #[track_caller]
@@ -79,7 +78,7 @@ impl Cell for Gru {
         let (hidden, size) = (&state[0], weights.hidden);
         let gate = |x: &Tensor, index| weights.gate(x, index);
         let (update, new) = if weights.variant {
-            let recurrent = hidden.linear(&weights.r, None);
+            let recurrent = weights.r.times_rows(hidden);
             let update = weights.activate(0, &(gate(projected, 0) + gate(&recurrent, 0)));
             let reset = weights.activate(0, &(gate(projected, 1) + gate(&recurrent, 1)));
             let kept = match &weights.bias {
@@ -88,10 +87,10 @@ impl Cell for Gru {
             };
             (update, weights.activate(1, &(gate(projected, 2) + reset * kept)))
         } else {
-            let gated = hidden.linear(weights.r.narrow(0, 0, 2 * size), None);
+            let gated = weights.r.rows(0, 2 * size).times_rows(hidden);
             let update = weights.activate(0, &(gate(projected, 0) + gate(&gated, 0)));
             let reset = weights.activate(0, &(gate(projected, 1) + gate(&gated, 1)));
-            let kept = (reset * hidden).linear(weights.r.narrow(0, 2 * size, size), None);
+            let kept = weights.r.rows(2 * size, size).times_rows(&(reset * hidden));
             (update, weights.activate(1, &(gate(projected, 2) + kept)))
         };
         vec![&new + update * (hidden - &new)]
@@ -119,7 +118,7 @@ impl Cell for Lstm {
     #[track_caller]
     fn step(weights: &Weights, projected: &Tensor, state: &[Tensor]) -> Vec<Tensor> {
         let (hidden, cell) = (&state[0], &state[1]);
-        let gates = projected + hidden.linear(&weights.r, None);
+        let gates = projected + weights.r.times_rows(hidden);
         // A gate, with what it sees of the cell's state.
         let gate = |index: usize, peephole: usize, cell: &Tensor| {
             let gate = weights.gate(&gates, index);

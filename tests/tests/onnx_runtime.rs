@@ -60,7 +60,7 @@ fn check(golden: &Golden, model: &nnc::Model, results: &IndexMap<String, TensorD
         let found = match model.labels(name) {
             Some(Labels::Columns(Keys::Ints(keys))) => keys.iter().map(i64::to_string).collect(),
             Some(Labels::Columns(Keys::Strings(keys))) => keys.clone(),
-            other => return Err(format!("output {name} has labels {other:?}").into()),
+            other => return Err(format!("output {name} has labels {other:?}")),
         };
         if found != strings(expected) {
             return Err(format!("the keys of output {name} are {found:?}, expected {expected}"));

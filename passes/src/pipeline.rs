@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! verify → inline → erase_markers → (canonicalize → const_fold → cse → control → simplify → dce)*
-//!   → block_attention → layout → control → const_fold → panels → const_fold → dce → fuse
+//!   → block_attention → layout → control → cse → const_fold → panels → cse → const_fold → dce → fuse
 //! ```
 //!
 //! Functions arrive specialized and, for training, differentiated. The parenthesized clean-up runs until nothing
@@ -146,8 +146,9 @@ pub fn pipeline(opt: OptLevel) -> Vec<Step> {
             if opt.fuse {
                 steps.push(Step::Once(named("block_attention")));
             }
-            // No simplification between layout and folding: it would absorb the transposes again.
-            let layout = ["layout", "control", "const_fold", "panels", "const_fold", "dce"];
+            // No simplification between layout and folding: it would absorb the transposes again. A weight that several
+            // contractions read is laid out once: what is made of it is merged before it is folded.
+            let layout = ["layout", "control", "cse", "const_fold", "panels", "cse", "const_fold", "dce"];
             steps.extend(layout.map(named).map(Step::Once));
         }
     }

@@ -193,7 +193,9 @@ impl<'a> Cx<'a> {
 
     /// Notes that the value of input `index` would help, whatever else is at fault.
     pub(crate) fn would_help(&self, index: usize) {
-        self.walker.would_help(&self.node.input[index]);
+        if let Some(name) = self.node.input.get(index) {
+            self.walker.would_help(name);
+        }
     }
 
     /// The elements of input `index` as integers, known while importing.

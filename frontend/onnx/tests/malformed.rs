@@ -267,6 +267,9 @@ fn wrong_types() {
         ..AttributeProto::default()
     };
     refused_graph(graph(vec![with(node("Softmax", &["x"], &["y"]), axis)]), "axis");
+    let branch = |name| graph_attribute(name, graph(vec![node("Identity", &["x"], &["y"])]));
+    let unconditional = with(with(node("If", &[], &["y"]), branch("then_branch")), branch("else_branch"));
+    refused_graph(graph(vec![unconditional]), "input 0");
     let if_tensor = with(node("If", &["x"], &["y"]), tensor_attribute("then_branch", ints("", &[1])));
     refused_graph(graph(vec![if_tensor]), "then_branch");
 }

@@ -206,14 +206,19 @@ struct Request {
     n_past: Dim,
 }
 
-fn attend(cx: &Cx<'_>, q: &Tensor, k: &Tensor, v: &Tensor, request: Request) -> Result<Tensor, Fault> {
+/// The scores `[N, heads, L, S]` of queries and keys, scaled by attribute `scale`, and which heads share keys.
+fn scaled_scores(cx: &Cx<'_>, q: &Tensor, k: &Tensor) -> Result<(Tensor, Group), Fault> {
     let features = q.size(3).as_const().ok_or_else(|| cx.unsupported("a symbolic number of features"))?;
     let scale = match cx.float_or("scale", 0.0)? {
         0.0 => 1.0 / (features as f64).sqrt(),
         scale => scale,
     };
     let group = Group::of(cx, q, k)?;
-    let mut scores = group.unfold(&group.fold(q).matmul(k.transpose(-2, -1))) * scale;
+    Ok((group.unfold(&group.fold(q).matmul(k.transpose(-2, -1))) * scale, group))
+}
+
+fn attend(cx: &Cx<'_>, q: &Tensor, k: &Tensor, v: &Tensor, request: Request) -> Result<Tensor, Fault> {
+    let (mut scores, group) = scaled_scores(cx, q, k)?;
     if let Some(bias) = request.bias {
         scores += bias;
     }

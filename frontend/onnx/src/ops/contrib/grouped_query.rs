@@ -7,9 +7,10 @@ use nnc_frontend::Tensor;
 use nnc_frontend::tensor::where_;
 use nnc_ir::{DType, Dim};
 
-use super::super::attention::{Group, heads};
+use super::super::attention::heads;
 use super::super::positions::counting;
 use super::super::{Domain, Entry, Outcome, many, op, rotary};
+use super::scaled_scores;
 use crate::cx::Cx;
 use crate::fault::Fault;
 use crate::shape_int::ShapeInt;
@@ -110,13 +111,7 @@ fn joined(past: &Tensor, new: &Tensor, n_past: &Tensor, total: &Dim) -> Tensor {
 }
 
 fn attend(cx: &Cx<'_>, q: &Tensor, k: &Tensor, v: &Tensor, places: &Tensor) -> Result<Tensor, Fault> {
-    let features = q.size(3).as_const().ok_or_else(|| cx.unsupported("a symbolic number of features"))?;
-    let scale = match cx.float_or("scale", 0.0)? {
-        0.0 => 1.0 / (features as f64).sqrt(),
-        scale => scale,
-    };
-    let group = Group::of(cx, q, k)?;
-    let mut scores = group.unfold(&group.fold(q).matmul(k.transpose(-2, -1))) * scale;
+    let (mut scores, group) = scaled_scores(cx, q, k)?;
     let cap = cx.float_or("softcap", 0.0)?;
     if cap > 0.0 {
         scores = (scores / cap).tanh() * cap;
